@@ -27,13 +27,12 @@ NPM_TIMEOUT = 900.0  # seconds: a cold cache behind a slow mirror
 RUNTIME_FILES: dict[str, Sequence[str]] = {
     "acorn": ("dist/acorn.js", "dist/acorn.mjs", "LICENSE"),
     "acorn-walk": ("dist/walk.js", "dist/walk.mjs", "LICENSE"),
-    "amaro": ("dist/index.js", "dist/package.json", "dist/LICENSE", "LICENSE.md"),
     "isolated-vm": ("isolated-vm.js", "prebuilds/*/*.node", "LICENSE"),
     "node-gyp-build": ("index.js", "node-gyp-build.js", "LICENSE"),
     "vm2": ("index.js", "lib/*.js", "LICENSE.md"),
 }
-# Packages whose code ends up inside the polyfill bundles.
-BUNDLED = ("@exodus/bytes", "core-js-pure", "punycode", "tr46", "webidl-conversions", "whatwg-url")
+# Packages whose code ends up inside the bundles.
+BUNDLED = ("@exodus/bytes", "amaro", "core-js-pure", "object-inspect", "punycode", "tr46", "webidl-conversions", "whatwg-url")
 
 
 class VendorError(Exception):
@@ -69,7 +68,7 @@ def fill_vendor(root: Path, say: Any = print) -> None:
         fresh = Path(tempfile.mkdtemp(prefix="._vendor-", dir=vendor.parent))
         try:
             _copy_runtime(workshop / "node_modules", fresh)
-            _bundle_polyfills(node, workshop, fresh / "polyfills")
+            _bundle(node, workshop, fresh)
             _write_json(fresh / STAMP, {"sources": digest, "files": _files(fresh)})
             fresh.chmod(0o755)
             _swap(fresh, vendor)
@@ -192,16 +191,16 @@ def _copy_runtime(modules: Path, fresh: Path) -> None:
                 destination.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, destination)
         versions[package] = _version(source)
-    licences = fresh / "polyfills"
-    licences.mkdir()
+    (fresh / "polyfills").mkdir()
     texts = []
     for package in BUNDLED:
         versions[package] = _version(modules / package)
-        text = next((path.read_text("utf-8") for path in sorted((modules / package).glob("LICENSE*"))), None)
-        if text is None:
+        # amaro keeps the licence of the compiler inside it, swc, one folder further down.
+        licences = [path for pattern in ("LICENSE*", "dist/LICENSE*") for path in sorted((modules / package).glob(pattern))]
+        if not licences:
             raise VendorError(f'Cannot find the licence of npm package "{package}": it must be shipped with its code')
-        texts.append(f"{package} {versions[package]}\n\n{text.strip()}\n")
-    (licences / "LICENSES.txt").write_text(f"\n{'-' * 100}\n\n".join(texts), "utf-8")
+        texts += [f"{package} {versions[package]}\n\n{path.read_text('utf-8').strip()}\n" for path in licences]
+    (fresh / "LICENSES.txt").write_text(f"\n{'-' * 100}\n\n".join(texts), "utf-8")
     _write_json(fresh / "versions.json", dict(sorted(versions.items())))
 
 
@@ -211,7 +210,7 @@ def _version(package: Path) -> str:
     return version
 
 
-def _bundle_polyfills(node: str, workshop: Path, target: Path) -> None:
+def _bundle(node: str, workshop: Path, target: Path) -> None:
     result = subprocess.run(
         [node, "build.mjs", str(target)],
         cwd=workshop,
@@ -223,7 +222,7 @@ def _bundle_polyfills(node: str, workshop: Path, target: Path) -> None:
     )
     if result.returncode != 0:
         raise VendorError(
-            f"Cannot bundle the polyfills: npm/build.mjs failed with exit code {result.returncode}; this is a fault of "
+            f"Cannot bundle the polyfills and the type stripper: npm/build.mjs failed with exit code {result.returncode}; this is a fault of "
             f"pytest-sandbox, please report it. Its last lines:\n{_last_lines(result.stdout)}"
         )
 

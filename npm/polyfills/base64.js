@@ -1,3 +1,6 @@
-export { default as DOMException } from "core-js-pure/actual/dom-exception/index.js";
-export { default as atob } from "core-js-pure/actual/atob.js";
-export { default as btoa } from "core-js-pure/actual/btoa.js";
+import "core-js-pure/modules/web.dom-exception.constructor.js";
+import "core-js-pure/modules/web.dom-exception.to-string-tag.js";
+import "core-js-pure/modules/web.atob.js";
+import "core-js-pure/modules/web.btoa.js";
+import path from "core-js-pure/internals/path.js";
+export const { DOMException, atob, btoa } = path;

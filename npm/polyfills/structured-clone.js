@@ -1,2 +1,5 @@
-export { default as DOMException } from "core-js-pure/actual/dom-exception/index.js";
-export { default as structuredClone } from "core-js-pure/actual/structured-clone.js";
+import "core-js-pure/modules/web.dom-exception.constructor.js";
+import "core-js-pure/modules/web.dom-exception.to-string-tag.js";
+import "core-js-pure/modules/web.structured-clone.js";
+import path from "core-js-pure/internals/path.js";
+export const { DOMException, structuredClone } = path;
