@@ -222,8 +222,8 @@ def _bundle(node: str, workshop: Path, target: Path) -> None:
     )
     if result.returncode != 0:
         raise VendorError(
-            f"Cannot bundle the polyfills and the type stripper: npm/build.mjs failed with exit code {result.returncode}; this is a fault of "
-            f"pytest-sandbox, please report it. Its last lines:\n{_last_lines(result.stdout)}"
+            f"Cannot bundle the polyfills and the type stripper: npm/build.mjs failed with exit code {result.returncode}; "
+            f"this is a fault of pytest-sandbox, please report it. Its last lines:\n{_last_lines(result.stdout)}"
         )
 
 
