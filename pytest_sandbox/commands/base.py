@@ -1,0 +1,331 @@
+"""The contract of a command executor, and all that must not differ between the two kinds.
+
+A call is checked in this order: the executor is open; the command is in the whitelist, as it was given; the command can be split
+into words; the environment; the working folder. Nothing is started before everything is checked.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+
+from pytest_sandbox.commands.environment import merge_environment
+from pytest_sandbox.commands.process import KILL_TIMEOUT, CommandRecord, Process
+from pytest_sandbox.commands.result import CommandResult
+from pytest_sandbox.commands.whitelist import Whitelist
+from pytest_sandbox.commands.words import split_words
+from pytest_sandbox.errors import CommandExecutorClosed, CommandNotStarted, InvalidArgument, InvalidCommand
+from pytest_sandbox.limits import check_seconds
+
+if TYPE_CHECKING:
+    from pytest_sandbox.entries.model import Entry
+    from pytest_sandbox.entries.registry import LoadedEntry
+
+__all__ = ["CommandExecutor", "Prepared", "make_executor"]
+
+Stdin = bytes | bytearray | memoryview | str
+_RECORDS: Final = 50
+
+_open: weakref.WeakSet[CommandExecutor] = weakref.WeakSet()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A call that was checked.
+
+    Attributes:
+        command: the command as it was given.
+        words: program and arguments.
+        env: the whole environment.
+        work_dir: the call's work_dir, not checked yet, or None.
+        stdin: whether the program gets an input; otherwise it is empty.
+    """
+
+    command: str
+    words: list[str]
+    env: dict[str, str]
+    work_dir: str | PathLike[str] | None
+    stdin: bool
+
+
+class CommandExecutor(ABC):
+    """Run commands as an entry allows; a context manager, usable from several threads.
+
+    Args:
+        loaded: the entry.
+        whitelist: what it allows, or None for everything.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, loaded: LoadedEntry, *, whitelist: Whitelist | None = None) -> None:
+        self.id = loaded.id
+        self.loaded = loaded
+        self.whitelist = whitelist
+        self.records: deque[CommandRecord] = deque(maxlen=_RECORDS)
+        """The latest commands, for failure reports."""
+        self._closed = False
+        self._lock = threading.Lock()
+        self._processes: weakref.WeakSet[Process] = weakref.WeakSet()
+        _open.add(self)
+
+    @property
+    def entry(self) -> Entry:
+        """The fields of the entry."""
+        return self.loaded.entry
+
+    # -- what a backend provides ------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _create(self, call: Prepared) -> Process:
+        """Return a process for a call, after checking what only this kind can check."""
+
+    @abstractmethod
+    def _shut_down(self) -> None:
+        """Free what outlives single processes; called once, when all processes are closed."""
+
+    # -- what users call --------------------------------------------------------------------------------------
+
+    def exec(self, cmd: str, *, work_dir: str | PathLike[str] | None = None, env: Mapping[str, str] | None = None) -> Process:
+        """Create a process for a command; `Process.start` starts it.
+
+        Args:
+            cmd: program and arguments, split as POSIX does; there is no shell.
+            work_dir: the working folder; a relative one starts at the entry's default_work_dir.
+            env: variables that are added to the entry's default_env.
+
+        Raises:
+            CommandNotAllowed: when the entry's whitelist does not allow the command, its environment or its working folder (the
+                caller's fault).
+            InvalidCommand: when the command, its environment or its working folder makes no sense (the caller's fault).
+            ExecutorClosed: when the executor is closed (the caller's fault).
+        """
+        return self._exec(cmd, work_dir, env, stdin=True)
+
+    def run(
+        self,
+        cmd: str,
+        *,
+        work_dir: str | PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: Stdin | None = None,
+        timeout: float | None = None,
+    ) -> CommandResult:
+        """Run a command to its end.
+
+        Args:
+            cmd: program and arguments, as for `exec`.
+            work_dir: the working folder, as for `exec`.
+            env: variables that are added to the entry's default_env.
+            stdin: what the program reads: bytes, or text that is encoded as UTF-8; None is an empty input.
+            timeout: seconds until everything that the command has started is killed; None is no limit.
+
+        Returns:
+            What became of it; a failure of the command is data, see `CommandResult.check`.
+
+        Raises:
+            CommandNotAllowed: as for `exec`, like InvalidCommand and ExecutorClosed.
+            CommandNotStarted: when it cannot be started (the machine's fault, or the entry's).
+        """
+        limit = check_seconds("timeout", timeout)
+        data = _input(stdin)
+        process = self._exec(cmd, work_dir, env, stdin=data is not None)
+        try:
+            process.start()
+            if data is not None:
+                process._write_soon(data)
+            if not process.wait_finished(limit):
+                process.record.timed_out = process.returncode is None
+                process.kill()
+                process.wait_finished(KILL_TIMEOUT)
+            return self._result(process)
+        finally:
+            process.close(force=True)
+
+    async def arun(
+        self,
+        cmd: str,
+        *,
+        work_dir: str | PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: Stdin | None = None,
+        timeout: float | None = None,
+    ) -> CommandResult:
+        """Do the same as `run` without blocking the running asyncio loop; cancelling the call kills the command.
+
+        Raises:
+            InvalidArgument: also when no asyncio loop runs, for example under trio (the caller's fault).
+        """
+        limit = check_seconds("timeout", timeout)
+        data = _input(stdin)
+        import asyncio
+
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise InvalidArgument("event loop", None, "a running asyncio loop; call run() in a thread instead") from None
+        process = self._exec(cmd, work_dir, env, stdin=data is not None)
+        finished = asyncio.Event()
+
+        def finish() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
+                loop.call_soon_threadsafe(finished.set)
+
+        async def is_finished(within: float | None) -> bool:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(finished.wait(), within)
+            return finished.is_set()
+
+        try:
+            await asyncio.to_thread(process.start)
+            process.when_finished(finish)
+            if data is not None:
+                process._write_soon(data)
+            if not await is_finished(limit):
+                process.record.timed_out = process.returncode is None
+                process.kill()
+                await is_finished(KILL_TIMEOUT)
+            return self._result(process)
+        finally:
+            await asyncio.to_thread(process.close, force=True)
+
+    def close(self) -> None:
+        """End all processes and free everything; safe to call twice."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            processes = list(self._processes)
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.close(force=True)
+        self._shut_down()
+
+    release = close
+
+    async def aclose(self) -> None:
+        """Do the same as `close` without blocking the running loop."""
+        import asyncio
+
+        await asyncio.to_thread(self.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id}{' closed' if self._closed else ''}>"
+
+    # -- helpers ----------------------------------------------------------------------------------------------
+
+    def _exec(self, cmd: object, work_dir: str | PathLike[str] | None, env: object, *, stdin: bool) -> Process:
+        if self._closed:
+            raise CommandExecutorClosed(self.id)
+        if not isinstance(cmd, str):
+            raise InvalidArgument("cmd", cmd, "a text: program and arguments")
+        # A plain copy: a subclass could compare equal to what it is not.
+        command = str.__str__(cmd)
+        if self.whitelist is not None:
+            self.whitelist.check(command, self.id)
+        try:
+            words = split_words(command)
+        except ValueError as error:
+            raise InvalidCommand(command, self.id, str(error)) from None
+        merged = merge_environment(
+            self.entry.default_env,
+            env,
+            whitelist=self.whitelist,
+            env_allow=self.entry.env_allow,
+            command=command,
+            entry=self.id,
+        )
+        process = self._create(Prepared(command=command, words=words, env=merged, work_dir=work_dir, stdin=stdin))
+        self._remember(process)
+        return process
+
+    def _remember(self, process: Process) -> None:
+        self.records.append(process.record)
+        with self._lock:
+            closed = self._closed
+            if not closed:
+                self._processes.add(process)
+        if closed:
+            process.close(force=True)
+            raise CommandExecutorClosed(self.id)
+
+    def _result(self, process: Process) -> CommandResult:
+        with process._condition:
+            code = process.returncode
+            if code is None:
+                raise CommandNotStarted(
+                    process.command, self.id, f"it was killed and is not gone {KILL_TIMEOUT:g} s later: it hangs in the kernel"
+                )
+            return CommandResult(
+                command=process.command,
+                entry=self.id,
+                exit_code=code,
+                signal=process.signal_name,
+                stdout_bytes=process._stdout.take(-1),
+                stderr_bytes=process._stderr.take(-1),
+                stdout_size=process._stdout.total,
+                stderr_size=process._stderr.total,
+                duration=process.duration,
+                timed_out=process.record.timed_out,
+                usage=process._usage(),
+            )
+
+
+def make_executor(loaded: LoadedEntry, *, whitelist: Whitelist | None = None, container: Any = None) -> CommandExecutor:
+    """Return an executor of the kind that an entry names.
+
+    Raises:
+        InvalidArgument: when a container is given for an entry that is not `exec.docker` (the caller's fault).
+    """
+    # The kinds are loaded on use: the engines' libraries are heavy.
+    from pytest_sandbox.entries.model import DockerEntry
+
+    if isinstance(loaded.entry, DockerEntry):
+        from pytest_sandbox.commands.docker import DockerExecutor
+
+        return DockerExecutor(loaded, whitelist=whitelist, container=container)
+    if container is not None:
+        raise InvalidArgument("container", container, f'none: entry "{loaded.id}" is of kind exec.native')
+    from pytest_sandbox.commands.native import NativeExecutor
+
+    return NativeExecutor(loaded, whitelist=whitelist)
+
+
+def _input(stdin: Stdin | None) -> bytes | None:
+    if stdin is None:
+        return None
+    if isinstance(stdin, str):
+        return stdin.encode("utf-8", "surrogateescape")
+    if isinstance(stdin, bytes | bytearray | memoryview):
+        return bytes(stdin)
+    raise InvalidArgument("stdin", stdin, "bytes, a text, or None for an empty input")
+
+
+def _close_all() -> None:
+    for executor in list(_open):
+        with contextlib.suppress(Exception):
+            executor.close()
+
+
+atexit.register(_close_all)

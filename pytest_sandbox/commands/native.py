@@ -1,0 +1,57 @@
+"""`exec.native`: commands that run on the host, each in a session and process group of its own, with a clean environment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, ClassVar
+
+from pytest_sandbox.commands.base import CommandExecutor, Prepared
+from pytest_sandbox.commands.native_process import NativeProcess
+from pytest_sandbox.commands.programs import find_program
+from pytest_sandbox.commands.whitelist import Whitelist
+from pytest_sandbox.commands.workdir import open_work_dir
+from pytest_sandbox.entries.model import NativeEntry
+from pytest_sandbox.errors import ExecutorUnavailable
+
+if TYPE_CHECKING:
+    from pytest_sandbox.entries.registry import LoadedEntry
+
+__all__ = ["NativeExecutor"]
+
+
+class NativeExecutor(CommandExecutor):
+    """Run commands on the host as an entry of kind `exec.native` allows.
+
+    Raises:
+        ExecutorUnavailable: on a system other than Linux.
+    """
+
+    kind: ClassVar[str] = "exec.native"
+
+    def __init__(self, loaded: LoadedEntry, *, whitelist: Whitelist | None = None) -> None:
+        if not sys.platform.startswith("linux"):
+            raise ExecutorUnavailable(self.kind, f"it needs Linux, and this is {sys.platform}", "use an entry of kind exec.docker")
+        super().__init__(loaded, whitelist=whitelist)
+
+    def _create(self, call: Prepared) -> NativeProcess:
+        entry = self.loaded.entry
+        assert isinstance(entry, NativeEntry)
+        work_dir = open_work_dir(
+            call.work_dir,
+            entry.default_work_dir,
+            base_dir=self.loaded.file.parent if self.loaded.file else None,
+            whitelist=self.whitelist,
+            command=call.command,
+            entry=self.id,
+        )
+        try:
+            path = entry.default_env.get("PATH")
+            program = find_program(call.words[0], path, work_dir, command=call.command, entry=self.id)
+        except BaseException:
+            os.close(work_dir)
+            raise
+        return NativeProcess(call, entry, self.id, program, work_dir)
+
+    def _shut_down(self) -> None:
+        """Free nothing: processes hold everything."""

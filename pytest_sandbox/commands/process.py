@@ -1,0 +1,397 @@
+"""A process of a command executor: what both kinds have in common, whatever runs behind it."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal, Self
+
+from pytest_sandbox.commands.result import signal_name
+from pytest_sandbox.commands.streams import Excerpt, Output, Stream
+from pytest_sandbox.errors import InvalidArgument, ProcessStateError, ProcessTimeout
+from pytest_sandbox.limits import check_seconds
+from pytest_sandbox.result import Usage
+
+__all__ = ["KILL_TIMEOUT", "CommandRecord", "Process", "State"]
+
+State = Literal["created", "running", "exited", "closed"]
+
+KILL_TIMEOUT: Final = 5.0
+"""Seconds that the kernel or an engine is given to let a killed process go."""
+
+
+@dataclass(slots=True)
+class CommandRecord:
+    """What failure reports show of a command, kept when its process is long forgotten.
+
+    Attributes:
+        command: the command as it was given.
+        stdout: the beginning and the end of its standard output.
+        stderr: the same of its standard error.
+        started: whether it was started.
+        exit_code: as a shell reports it, or None.
+        signal: the name of the signal that has ended it, or None.
+        timed_out: whether it was killed because its time was up.
+        duration: seconds from the start to the exit.
+        error: why it could not be started, or an empty text.
+    """
+
+    command: str
+    stdout: Excerpt
+    stderr: Excerpt
+    started: bool = False
+    exit_code: int | None = None
+    signal: str | None = None
+    timed_out: bool = False
+    duration: float = 0.0
+    error: str = ""
+
+    def outcome(self) -> str:
+        """Return in words how it ended."""
+        if self.error:
+            return f"not started: {self.error}"
+        if self.exit_code is None:
+            return "still running" if self.started else "not started"
+        signal = f" ({self.signal})" if self.signal else ""
+        timed_out = ", killed because its time was up" if self.timed_out else ""
+        return f"exit code {self.exit_code}{signal}{timed_out} after {self.duration:.3f} s"
+
+
+class Process(ABC):
+    """A command that was created by `CommandExecutor.exec`; a context manager that closes it.
+
+    Attributes:
+        command: the command as it was given.
+        entry: the id of the entry that runs it.
+    """
+
+    def __init__(self, *, command: str, entry: str, output_limit: int, grace_period: float) -> None:
+        self.command = command
+        self.entry = entry
+        self.grace_period = grace_period
+        self._condition = threading.Condition(threading.Lock())
+        self._life = threading.RLock()
+        self._state: State = "created"
+        self._stdout = Output("stdout", output_limit)
+        self._stderr = Output("stderr", output_limit)
+        self.record = CommandRecord(command, self._stdout.excerpt, self._stderr.excerpt)
+        self._returncode: int | None = None
+        self._signal: str | None = None
+        self._started_at = 0.0
+        self._exited_at = 0.0
+        self._stdin_open = True
+        self._finished = False
+        self._when_finished: list[Callable[[], None]] = []
+
+    # -- what a backend provides ------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def pid(self) -> int | None:
+        """The process id on the host, or None before the start and where the host cannot see it."""
+
+    @abstractmethod
+    def _launch(self) -> None:
+        """Start the program; called once, without the lock."""
+
+    @abstractmethod
+    def _send_signal(self, number: int) -> None:
+        """Deliver a signal; called without the lock while the process runs."""
+
+    @abstractmethod
+    def _write(self, data: memoryview) -> None:
+        """Write all of the data to standard input, blocking; called without the lock.
+
+        Raises:
+            BrokenPipeError: when the program does not read any more.
+        """
+
+    @abstractmethod
+    def _write_soon(self, data: bytes) -> None:
+        """Write the data in the background, and then signal the end of input; whether the program reads it does not matter."""
+
+    @abstractmethod
+    def _close_stdin(self) -> None:
+        """Signal the end of input; called with the lock held."""
+
+    @abstractmethod
+    def _abandon(self) -> None:
+        """Give up on what the streams may still bring and free everything; called without the lock, once it has exited."""
+
+    @abstractmethod
+    def _discard(self) -> None:
+        """Free what a process holds that was never started."""
+
+    def _usage(self) -> Usage:
+        return Usage(wall=self.duration, output=self._stdout.total + self._stderr.total)
+
+    # -- what users call --------------------------------------------------------------------------------------
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code as a shell reports it (128 + n for signal n), or None while there is none."""
+        return self._returncode
+
+    @property
+    def signal_name(self) -> str | None:
+        """The name of the signal that has ended the program, such as "SIGKILL", or None."""
+        return self._signal
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the start to the exit, or to now; 0 before the start."""
+        if not self._started_at:
+            return 0.0
+        return (self._exited_at or time.monotonic()) - self._started_at
+
+    def start(self) -> None:
+        """Start the program.
+
+        Raises:
+            ProcessStateError: when it was started or closed already (the caller's fault).
+            CommandNotStarted: when it cannot be started (the machine's fault, or the entry's).
+        """
+        with self._life:
+            if self._state != "created":
+                state = "is closed" if self._state == "closed" else "is started already"
+                raise ProcessStateError("start", self.command, state, "create another with exec()")
+            self._started_at = time.monotonic()
+            self.record.started = True
+            try:
+                self._launch()
+            except BaseException as error:
+                self.record.error = str(error)
+                with self._condition:
+                    self._state = "closed"
+                    self._condition.notify_all()
+                raise
+
+    def poll(self) -> int | None:
+        """Return the exit code, or None while the program runs.
+
+        Raises:
+            ProcessStateError: when the process is not started, or closed (the caller's fault).
+        """
+        self._check_started("poll")
+        return self._returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the program to end and return its exit code. Output that nobody has read yet is kept.
+
+        Args:
+            timeout: seconds to wait; None is for ever.
+
+        Raises:
+            ProcessTimeout: when it has not ended in time; it goes on running.
+            ProcessStateError: when the process is not started, or closed (the caller's fault).
+        """
+        limit = check_seconds("timeout", timeout)
+        self._check_started("wait")
+        with self._condition:
+            pressed = [output for output in (self._stdout, self._stderr) if output.press()]
+            try:
+                if not self._condition.wait_for(lambda: self._returncode is not None, limit):
+                    raise ProcessTimeout(self.command, limit or 0.0)
+            finally:
+                for output in pressed:
+                    output.release()
+            code = self._returncode
+        assert code is not None
+        return code
+
+    def stdout_stream(self) -> Stream:
+        """Return the stream of standard output; always the same data, however often it is called.
+
+        Raises:
+            ProcessStateError: when the process is closed (the caller's fault).
+        """
+        return self._stream(self._stdout)
+
+    def stderr_stream(self) -> Stream:
+        """Return the stream of standard error.
+
+        Raises:
+            ProcessStateError: when the process is closed (the caller's fault).
+        """
+        return self._stream(self._stderr)
+
+    def write_stdin(self, data: bytes | bytearray | memoryview | str) -> None:
+        """Write to standard input, and return when the program, or its pipe, has taken everything.
+
+        Args:
+            data: bytes, or text that is encoded as UTF-8; empty data signals the end of input.
+
+        Raises:
+            ProcessStateError: when the process is not started, has exited or is closed, or its input has ended (the caller's fault,
+                or the program's).
+            InvalidArgument: when the data is neither bytes nor text (the caller's fault).
+        """
+        operation = "write to stdin"
+        view = _as_bytes(data)
+        self._check_running(operation)
+        with self._condition:
+            if not self._stdin_open:
+                if not len(view):
+                    return
+                raise ProcessStateError(operation, self.command, "has had the end of its input", "write before the empty write")
+            if not len(view):
+                self._stdin_open = False
+                self._close_stdin()
+                return
+            pressed = [output for output in (self._stdout, self._stderr) if output.press()]
+        try:
+            self._write(view)
+        except BrokenPipeError:
+            state = "does not read its input any more" if self._returncode is None else "has exited"
+            raise ProcessStateError(operation, self.command, state, "write while it runs and reads") from None
+        finally:
+            with self._condition:
+                for output in pressed:
+                    output.release()
+
+    def signal(self, n: int) -> None:
+        """Send a signal: on `exec.native` to the whole process group, on `exec.docker` to the container's program.
+
+        Args:
+            n: the number of the signal, or a member of `signal.Signals`.
+
+        Raises:
+            InvalidArgument: when there is no such signal (the caller's fault).
+            ProcessStateError: when the process is not started, has exited or is closed (the caller's fault).
+        """
+        if isinstance(n, bool) or not isinstance(n, int) or n not in signal.valid_signals():
+            raise InvalidArgument("signal", n, f"the number of a signal, from 1 to {max(signal.valid_signals())}")
+        self._check_running("send a signal")
+        try:
+            self._send_signal(int(n))
+        except ProcessLookupError:
+            raise ProcessStateError("send a signal", self.command, "has exited", "send it while the program runs") from None
+
+    def close(self, force: bool = False) -> None:
+        """End the process and free what it holds: SIGTERM, then SIGKILL after the entry's grace period. Safe to call twice.
+
+        Args:
+            force: send SIGKILL straight away.
+        """
+        with self._life:
+            state = self._state
+            if state == "closed":
+                return
+            if state == "created":
+                self._discard()
+            else:
+                self._end(force=force)
+                self._abandon()
+            with self._condition:
+                self._state = "closed"
+                self._finish()
+                self._condition.notify_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        code = "" if self._returncode is None else f" exit {self._returncode}"
+        return f"<{type(self).__name__} {self.entry} {self.command!r} {self._state}{code}>"
+
+    # -- what executors call ----------------------------------------------------------------------------------
+
+    def kill(self) -> None:
+        """Send SIGKILL if it runs; return at once."""
+        if self._returncode is None and self._state == "running":
+            with contextlib.suppress(ProcessLookupError):
+                self._send_signal(signal.SIGKILL)
+
+    def wait_finished(self, timeout: float | None) -> bool:
+        """Wait until it has exited and all output is there; return whether that is so."""
+        with self._condition:
+            return self._condition.wait_for(lambda: self._finished, timeout)
+
+    def when_finished(self, callback: Callable[[], None]) -> None:
+        """Call the callback once it has finished, from any thread and with the lock held."""
+        with self._condition:
+            if self._finished:
+                callback()
+            else:
+                self._when_finished.append(callback)
+
+    # -- what backends call, with the lock held ----------------------------------------------------------------
+
+    def _exited(self, code: int, signal_number: int | None = None) -> None:
+        """Note how the program has ended."""
+        self._exited_at = time.monotonic()
+        self._returncode = code
+        self._signal = None if signal_number is None else signal_name(signal_number)
+        record = self.record
+        record.exit_code, record.signal, record.duration = code, self._signal, self.duration
+        self._stdin_open = False
+        if self._state == "running":
+            self._state = "exited"
+        self._check_finished()
+        self._condition.notify_all()
+
+    def _check_finished(self) -> None:
+        """Note that everything is there, when it is."""
+        if self._returncode is not None and self._stdout.ended and self._stderr.ended:
+            self._finish()
+            self._condition.notify_all()
+
+    def _finish(self) -> None:
+        if self._finished:
+            return
+        self._finished = True
+        callbacks, self._when_finished = self._when_finished, []
+        for callback in callbacks:
+            callback()
+
+    # -- helpers ----------------------------------------------------------------------------------------------
+
+    def _end(self, *, force: bool) -> None:
+        if not force and self._returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._send_signal(signal.SIGTERM)
+            self._wait_exit(self.grace_period)
+        if self._returncode is None:
+            self.kill()
+            self._wait_exit(KILL_TIMEOUT)
+
+    def _wait_exit(self, timeout: float) -> None:
+        with self._condition:
+            pressed = [output for output in (self._stdout, self._stderr) if output.press()]
+            self._condition.wait_for(lambda: self._returncode is not None, timeout)
+            for output in pressed:
+                output.release()
+
+    def _stream(self, output: Output) -> Stream:
+        with self._condition:
+            if self._state == "closed":
+                raise ProcessStateError(f"take {output.name}", self.command, "is closed", "take streams before close()")
+            output.taken = True
+            return Stream(output, self._condition, self.command, lambda: self._state)
+
+    def _check_started(self, operation: str) -> None:
+        if self._state == "created":
+            raise ProcessStateError(operation, self.command, "is not started", "call start() first")
+        if self._state == "closed":
+            raise ProcessStateError(operation, self.command, "is closed", "create another with exec()")
+
+    def _check_running(self, operation: str) -> None:
+        self._check_started(operation)
+        if self._returncode is not None:
+            raise ProcessStateError(operation, self.command, f"has exited with {self._returncode}", "do so while it runs")
+
+
+def _as_bytes(data: object) -> memoryview:
+    if isinstance(data, str):
+        return memoryview(data.encode("utf-8", "surrogateescape"))
+    if isinstance(data, bytes | bytearray | memoryview):
+        return memoryview(data).cast("B")
+    raise InvalidArgument("data", data, "bytes, or a text")
