@@ -170,8 +170,8 @@ def _run_npm(node: str, npm: str, workshop: Path, scratch: Path) -> None:
         )
 
 
-def _last_lines(output: bytes, count: int = 12) -> str:
-    lines = [line for line in output.decode("utf-8", "replace").splitlines() if line.strip()]
+def _last_lines(output: bytes, count: int = 16) -> str:
+    lines = [line for line in output.decode("utf-8", "replace").splitlines() if line.strip() and "    at " not in line]
     return "\n".join(f"  {line}" for line in lines[-count:]) or "  (npm said nothing)"
 
 
