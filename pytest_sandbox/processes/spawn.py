@@ -1,0 +1,151 @@
+"""The one place that starts processes.
+
+Everything is started from one long-lived thread: a death signal (PR_SET_PDEATHSIG, bubblewrap's --die-with-parent) is tied to
+the *thread* that spawned, so a process started from a short-lived thread would die with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from pytest_sandbox.processes import watchdog
+
+__all__ = ["end_group", "end_group_soon", "spawn", "spawn_soon"]
+
+_Job = tuple["Future[subprocess.Popen[bytes]]", Sequence[str], dict[str, Any]]
+_lock = threading.Lock()
+_queue: SimpleQueue[_Job] | None = None
+
+
+def _serve(queue: SimpleQueue[_Job]) -> None:
+    while True:
+        future, argv, options = queue.get()
+        if not future.set_running_or_notify_cancel():
+            continue
+        try:
+            process = subprocess.Popen(argv, **options)
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            watchdog.watch_group(process.pid)
+            future.set_result(process)
+        del future, argv, options
+
+
+def _after_fork() -> None:
+    """Forget the spawning thread: it does not exist in a forked child."""
+    global _queue, _reaping, _lock
+    _lock = threading.Lock()
+    _queue = _reaping = None
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def spawn_soon(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    executable: str | None = None,
+    cwd: str | Path = "/",
+    stdin: int = subprocess.PIPE,
+    stdout: int = subprocess.PIPE,
+    stderr: int = subprocess.PIPE,
+    pass_fds: Sequence[int] = (),
+) -> Future[subprocess.Popen[bytes]]:
+    """Start a process in a session and process group of its own; return at once.
+
+    Args:
+        argv: program (a path) and arguments.
+        env: the whole environment: nothing is inherited.
+        executable: the program, when ``argv[0]`` is not its path; a relative one starts at ``cwd``.
+        cwd: the working folder; ``/proc/self/fd/N`` enters the folder that descriptor N of this process holds.
+        stdin: as for `subprocess.Popen`, like stdout and stderr; pipes are unbuffered.
+        pass_fds: descriptors to keep open; all others are closed.
+
+    Returns:
+        A future of the process; its exception is the `OSError` of a failed start.
+    """
+    global _queue
+    future: Future[subprocess.Popen[bytes]] = Future()
+    options: dict[str, Any] = {
+        "env": dict(env),
+        "executable": executable,
+        "cwd": str(cwd),
+        "stdin": stdin,
+        "stdout": stdout,
+        "stderr": stderr,
+        "pass_fds": tuple(pass_fds),
+        "bufsize": 0,
+        "start_new_session": True,
+    }
+    with _lock:
+        if _queue is None:
+            _queue = SimpleQueue()
+            threading.Thread(target=_serve, args=(_queue,), name="pytest-sandbox-spawner", daemon=True).start()
+        _queue.put((future, list(argv), options))
+    return future
+
+
+def spawn(argv: Sequence[str], *, env: Mapping[str, str], **options: Any) -> subprocess.Popen[bytes]:
+    """Do the same as `spawn_soon`, but wait for the process.
+
+    Raises:
+        OSError: when the program cannot be started.
+    """
+    return spawn_soon(argv, env=env, **options).result()
+
+
+def end_group(process: subprocess.Popen[bytes], *, timeout: float = 5.0) -> int | None:
+    """Kill a process and its whole group with SIGKILL, reap it, and close its pipes.
+
+    Args:
+        process: a process started by this module.
+        timeout: seconds to wait for the kernel to let it go.
+
+    Returns:
+        Its return code, or None when it could not be reaped in time.
+    """
+    # The group is killed even when its leader has already been reaped: a child may have stayed behind. The number cannot have
+    # been given to anybody else while a member is alive, and killing an empty group fails.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    try:
+        code: int | None = process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        code = None
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+    watchdog.unwatch_group(process.pid)
+    return code
+
+
+_reaping: SimpleQueue[subprocess.Popen[bytes]] | None = None
+
+
+def _reap(queue: SimpleQueue[subprocess.Popen[bytes]]) -> None:
+    while True:
+        end_group(queue.get())
+
+
+def end_group_soon(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and its whole group now, and leave the waiting for the kernel to another thread."""
+    global _reaping
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with _lock:
+        if _reaping is None:
+            _reaping = SimpleQueue()
+            threading.Thread(target=_reap, args=(_reaping,), name="pytest-sandbox-reaper", daemon=True).start()
+        _reaping.put(process)

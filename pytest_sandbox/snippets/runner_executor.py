@@ -1,0 +1,81 @@
+"""What the executors share whose runner is a process on this machine: isolated-vm, deno, vm2."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from subprocess import Popen
+from typing import Any, ClassVar, Final
+
+from pytest_sandbox.errors import ExecutorClosed
+from pytest_sandbox.limits import MIB, Limits
+from pytest_sandbox.processes.spawn import spawn_soon
+from pytest_sandbox.result import ExecuteResult, SnippetError
+from pytest_sandbox.snippets.base import Request, SnippetExecutor
+from pytest_sandbox.snippets.channel import Runner
+from pytest_sandbox.snippets.pool import RunnerPool
+from pytest_sandbox.snippets.tools import inside_tool_of
+
+__all__ = ["RUNNERS", "RunnerExecutor"]
+
+RUNNERS: Final = Path(__file__).parent / "runners"
+"""The folder of our JavaScript programs."""
+
+_NO_MEMORY_LIMIT: Final = 4096 * MIB  # what V8 gives a heap at most on its own is less than that
+_ENVIRONMENT: Final = {"TZ": "UTC"}  # nothing is inherited; the time zone is the same on every executor and machine
+
+
+class RunnerExecutor(SnippetExecutor):
+    """A snippet executor over runner processes; a subclass says how they are started."""
+
+    unsupported_limits: ClassVar[Mapping[str, str]] = {
+        "processes": "its runner is one process with threads of its own, which only a jail or a container can count"
+    }
+    reuses_runners: ClassVar[bool]
+    spares: ClassVar[int] = 0
+
+    def __init__(self, *, limits: Limits | None = None, **options: Any) -> None:
+        super().__init__(limits=limits, **options)
+        self._set_up()
+        self._pool = RunnerPool(self.name, self._start, most=self.max_runners, reuse=self.reuses_runners, spares=self.spares)
+
+    @abstractmethod
+    def _set_up(self) -> None:
+        """Find what the runner needs, or raise `ExecutorUnavailable`."""
+
+    @abstractmethod
+    def _command(self) -> Sequence[str]:
+        """Return program and arguments of a runner."""
+
+    @property
+    @abstractmethod
+    def max_runners(self) -> int:
+        """How many executions may run at the same time."""
+
+    def _environment(self) -> Mapping[str, str]:
+        return _ENVIRONMENT
+
+    @property
+    def heap_megabytes(self) -> int:
+        """The limit ``memory`` in the megabytes that engines want."""
+        memory = self.limits.memory
+        return max(8, (memory if isinstance(memory, int) else _NO_MEMORY_LIMIT) // MIB)
+
+    def _start(self) -> Runner:
+        process: Future[Popen[bytes]] = spawn_soon(self._command(), env=self._environment())
+        return Runner(self.name, process)
+
+    def _run(self, request: Request) -> ExecuteResult:
+        with self._pool.lend(request.tools, extra=inside_tool_of(self)) as runner:
+            if runner is None:
+                error = SnippetError("cancelled", "Cancelled", "the caller was cancelled before the snippet began")
+                return ExecuteResult(ok=False, executor=self.name, duration=0.0, error=error)
+            result = runner.run(request)
+        if result is None:
+            raise ExecutorClosed(self.name)
+        return result
+
+    def _shut_down(self) -> None:
+        self._pool.close()

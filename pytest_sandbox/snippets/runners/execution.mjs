@@ -1,0 +1,86 @@
+// One execution, as every runner has it: a prepared snippet, a realm, timers, and exactly one last message.
+
+import { prepare, SnippetSyntaxError } from "./prepare.mjs";
+
+/**
+ * Run a request to its end.
+ *
+ * @param {object} request nonce, source, language, tools, output, result
+ * @param {object} backend
+ *   write(nonce, text): send a message to the host
+ *   parsers: see prepare.mjs
+ *   realm(): a fresh realm, with
+ *     attach(send, end, timer, configuration) -> enter(text)
+ *     start(code, filename): compile the script in the realm and hand its function over; throws what the engine throws
+ *     errorKind(error): "memory" when the engine gave up for lack of memory, else undefined
+ * @returns {{ deliver: (text: string) => void, ended: Promise<void> }}
+ */
+export function execute(request, backend) {
+  const { nonce } = request;
+  const timers = new Set();
+  let realm;
+  let isOver = false;
+  let settle;
+  const ended = new Promise((resolve) => (settle = resolve));
+
+  function end(text) {
+    if (isOver) return;
+    isOver = true;
+    for (const handle of timers) clearTimeout(handle);
+    backend.write(nonce, text);
+    settle();
+  }
+
+  function send(text) {
+    if (!isOver) backend.write(nonce, text);
+  }
+
+  function fail(error) {
+    end(JSON.stringify({ op: "error", error }));
+  }
+
+  function guarded(action) {
+    if (isOver) return;
+    try {
+      action();
+    } catch (error) {
+      const kind = realm.errorKind(error);
+      if (kind === "memory") fail({ kind, limit: "memory", name: "LimitExceeded", message: "the JavaScript heap is full" });
+      else fail({ kind: "crash", name: "RunnerError", message: `the runner failed: ${error?.message}` });
+    }
+  }
+
+  function timer(id, milliseconds) {
+    const handle = setTimeout(() => {
+      timers.delete(handle);
+      guarded(() => realm.enter(`{"op":"timer","id":${Number(id)}}`));
+    }, Number(milliseconds));
+    timers.add(handle);
+  }
+
+  async function begin() {
+    let script;
+    try {
+      script = await prepare(request.source, request.language, backend.parsers);
+    } catch (error) {
+      if (!(error instanceof SnippetSyntaxError)) throw error;
+      const { message, line, column } = error;
+      fail({ kind: "syntax", name: "SyntaxError", message, line, column });
+      return;
+    }
+    guarded(() => {
+      realm = backend.realm();
+      realm.attach(send, end, timer, JSON.stringify({ tools: request.tools, output: request.output, result: request.result }));
+      try {
+        realm.start(script.code, script.filename);
+      } catch (error) {
+        // The engine knows early errors that no other parser does.
+        if (!(error?.name === "SyntaxError")) throw error;
+        fail({ kind: "syntax", name: "SyntaxError", message: `${error.message}`.replace(/ \[snippet\.[jt]s:\d+:\d+\]$/, "") });
+      }
+    });
+  }
+
+  begin().catch((error) => fail({ kind: "crash", name: "RunnerError", message: `the runner failed: ${error?.message}` }));
+  return { deliver: (text) => guarded(() => realm?.enter(text)), ended };
+}

@@ -1,0 +1,93 @@
+// From a snippet's text to a script whose value is one function. Nothing is run here: the text is only parsed.
+
+const AsyncFunction = (async () => {}).constructor;
+const PARSER_OPTIONS = { ecmaVersion: "latest", sourceType: "script", preserveParens: true };
+const BODY_OPTIONS = { ...PARSER_OPTIONS, allowReturnOutsideFunction: true, allowAwaitOutsideFunction: true, allowHashBang: false };
+
+/** A snippet that cannot be parsed; line and column count from 1, or are undefined where no parser could tell. */
+export class SnippetSyntaxError extends Error {
+  constructor(message, line, column) {
+    super(message);
+    this.line = line;
+    this.column = column;
+  }
+}
+
+/**
+ * Return `{ code, filename }`: a script to compile with a line offset of -1, so that its lines are the snippet's own.
+ *
+ * @param {string} source the snippet
+ * @param {"js" | "ts"} language
+ * @param {{ acorn: () => Promise<object>, strip: () => Promise<Function> }} parsers loaded only when they are needed
+ */
+export async function prepare(source, language, parsers) {
+  if (source.startsWith("#!")) throw new SnippetSyntaxError("A snippet cannot start with a shebang line", 1, 1);
+  const text = language === "ts" ? stripTypes(source, await parsers.strip()) : source;
+  const filename = `snippet.${language}`;
+  if (mayBeFunction(text)) {
+    const end = endOfFunction(text, await parsers.acorn());
+    if (end !== undefined) return { code: `(\n${text.slice(0, end)}\n)`, filename };
+  }
+  try {
+    // Unlike a wrapper of text, this constructor parses the body by itself: "})(); evil(); (async () => {" is an error.
+    new AsyncFunction(text);
+  } catch (error) {
+    throw locate(text, error, await parsers.acorn());
+  }
+  return { code: `(async function () {\n${text}\n})`, filename };
+}
+
+/** Whether the first token could begin a function: a cheap test that spares most snippets a second parser. */
+function mayBeFunction(text) {
+  const blank = /(?:[\s\uFEFF;]+|\/\/[^\n\r\u2028\u2029]*|\/\*[^]*?\*\/)*/y;
+  blank.test(text);
+  const first = /\(|(?:async|function)\b|[\p{ID_Start}$_][\p{ID_Continue}$]*\s*=>/uy;
+  first.lastIndex = blank.lastIndex;
+  return first.test(text);
+}
+
+/** Return where the function ends if the whole text is one function expression, declaration or arrow, else undefined. */
+function endOfFunction(text, acorn) {
+  try {
+    const node = acorn.parseExpressionAt(text, 0, PARSER_OPTIONS);
+    let inner = node;
+    while (inner.type === "ParenthesizedExpression") inner = inner.expression;
+    if (inner.type !== "FunctionExpression" && inner.type !== "ArrowFunctionExpression") return undefined;
+    for (const token of acorn.tokenizer(text.slice(node.end), PARSER_OPTIONS)) {
+      if (token.type !== acorn.tokTypes.semi) return undefined;
+    }
+    return node.end;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Say where V8's error is: its own message has no position when a function body is parsed alone. */
+function locate(text, error, acorn) {
+  try {
+    acorn.parse(text, BODY_OPTIONS);
+  } catch (located) {
+    const { line, column } = located.loc ?? {};
+    const message = error.message === "Single function literal required" ? located.message.replace(/ \(\d+:\d+\)$/, "") : error.message;
+    return new SnippetSyntaxError(message, line, column === undefined ? undefined : column + 1);
+  }
+  return new SnippetSyntaxError(error.message);
+}
+
+/** Replace types by blanks. The stripper wants whole programs, so it sees the body inside a function. */
+function stripTypes(source, strip) {
+  const wrappers = [
+    ["async function snippet() {\n", "\n}"],
+    ["(\n", "\n)"], // an anonymous function is an expression only
+  ];
+  let first;
+  for (const [head, tail] of wrappers) {
+    try {
+      return strip(head + source + tail).slice(head.length, -tail.length);
+    } catch (error) {
+      first ??= error;
+    }
+  }
+  const message = `${first.message ?? first}`.split("\n")[0];
+  throw new SnippetSyntaxError(message, first.startLine === undefined ? undefined : first.startLine - 1, first.startColumn === undefined ? undefined : first.startColumn + 1);
+}
