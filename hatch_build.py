@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 VENDOR = Path("pytest_sandbox/_vendor")
 STAMP = "build.json"
+SWAP_ATTEMPTS = 5
 NPM_TIMEOUT = 900.0  # seconds: a cold cache behind a slow mirror
 
 # What the runners need of each package; everything else (sources, types, documentation, command-line tools) stays out.
@@ -71,7 +73,7 @@ def fill_vendor(root: Path, say: Any = print) -> None:
             _bundle(node, workshop, fresh)
             _write_json(fresh / STAMP, {"sources": digest, "files": _files(fresh)})
             fresh.chmod(0o755)
-            _swap(fresh, vendor)
+            _swap(fresh, vendor, digest)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 
@@ -170,9 +172,9 @@ def _run_npm(node: str, npm: str, workshop: Path, scratch: Path) -> None:
         )
 
 
-def _last_lines(output: bytes, count: int = 16) -> str:
+def _last_lines(output: bytes, most: int = 16) -> str:
     lines = [line for line in output.decode("utf-8", "replace").splitlines() if line.strip() and "    at " not in line]
-    return "\n".join(f"  {line}" for line in lines[-count:]) or "  (npm said nothing)"
+    return "\n".join(f"  {line}" for line in lines[-most:]) or "  (npm said nothing)"
 
 
 def _copy_runtime(modules: Path, fresh: Path) -> None:
@@ -231,11 +233,21 @@ def _write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
 
 
-def _swap(fresh: Path, vendor: Path) -> None:
+def _swap(fresh: Path, vendor: Path, digest: str) -> None:
+    """Put the new folder in the place of the old one; another build may be doing the same."""
     old = Path(tempfile.mkdtemp(prefix="._vendor-", dir=vendor.parent))
     try:
-        if vendor.exists():
-            vendor.rename(old / "old")
-        fresh.rename(vendor)
+        for attempt in count():
+            try:
+                if vendor.exists():
+                    vendor.rename(old / str(attempt))
+                fresh.rename(vendor)
+            except OSError as error:
+                if _is_complete(vendor, digest):
+                    return
+                if attempt == SWAP_ATTEMPTS:
+                    raise VendorError(f"Cannot put the finished files at {vendor}: {error}; make that folder writable") from error
+            else:
+                return
     finally:
         shutil.rmtree(old, ignore_errors=True)
