@@ -67,7 +67,10 @@ def fill_vendor(root: Path, say: Any = print) -> None:
         node, npm = _node_and_npm()
         _run_npm(node, npm, workshop, Path(scratch))
         # Beside the target, so that the last step is a rename: a build that is killed leaves the old folder whole.
-        fresh = Path(tempfile.mkdtemp(prefix="._vendor-", dir=vendor.parent))
+        try:
+            fresh = Path(tempfile.mkdtemp(prefix="._vendor-", dir=vendor.parent))
+        except OSError as error:
+            raise VendorError(f"Cannot write to {vendor.parent}: {error}; make that folder writable") from error
         try:
             _copy_runtime(workshop / "node_modules", fresh)
             _bundle(node, workshop, fresh)
@@ -125,7 +128,8 @@ def _environment(scratch: Path) -> dict[str, str]:
         environment.pop(name, None)
     home = Path(environment.get("HOME") or environment.get("USERPROFILE") or "/nonexistent")
     cache = Path(environment.get("npm_config_cache") or environment.get("NPM_CONFIG_CACHE") or home / ".npm")
-    probe = next(path for path in (cache, *cache.parents) if path.exists())
+    # os.path.exists, unlike Path.exists, answers for folders that we may not look into.
+    probe = next(path for path in (cache, *cache.parents) if os.path.exists(path))
     if not os.access(probe, os.W_OK):
         environment["npm_config_cache"] = str(scratch / "cache")
     return environment
