@@ -1,0 +1,13 @@
+"""Words and variables with a meaning of their own where an executor is asked for."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["AUTO", "EXECUTOR_TYPE", "KEYWORDS"]
+
+AUTO: Final = "auto"
+KEYWORDS: Final = (AUTO, "all", "available")
+
+EXECUTOR_TYPE: Final = "EXECUTOR_TYPE"
+"""The environment variable that forces an executor."""

@@ -1,0 +1,150 @@
+"""Command-line options and ini values: what is registered, how it is read, and where each value came from.
+
+Help texts follow pytest-xdist's rule: a capital first; one phrase has no period; several phrases all have one.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pytest_sandbox.durations import parse_duration
+from pytest_sandbox.errors import InvalidArgument
+from pytest_sandbox.names import EXECUTOR_TYPE
+
+__all__ = ["Settings", "add_options", "parse_names", "parse_seconds", "read_settings", "refuse"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked for on the command line, in the environment and in the ini file.
+
+    Attributes:
+        executor: the text that selects executors, not yet parsed, and where it came from.
+        timeout: seconds that one execution may take, or None for the executor's own default.
+        require: executors that must not be missing.
+        require_source: what asked for them.
+        node_modules: a folder with the user's own copy of isolated-vm and vm2, or None.
+    """
+
+    executor: tuple[str, str]
+    timeout: float | None
+    require: tuple[str, ...]
+    require_source: str
+    node_modules: Path | None
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register the command-line options and ini values."""
+    group = parser.getgroup("sandbox", "sandboxes for untrusted code")
+    group.addoption(
+        "--executor",
+        dest="sandbox_executor",
+        metavar="NAME[,NAME...]|auto|all|available",
+        help="Executors that run the snippets.\n"
+        "auto: the best one that works. all: every registered one; tests of one that does not work are skipped. "
+        "available: every one that works.\n"
+        "Beats EXECUTOR_TYPE, which beats the ini value. Default: auto.",
+    )
+    group.addoption(
+        "--sandbox-timeout",
+        dest="sandbox_timeout",
+        metavar="SECONDS",
+        help="Seconds that one execution may take, such as 90, 90s or 1.5m. Default: the executor's own, 30 s.",
+    )
+    group.addoption(
+        "--sandbox-require",
+        dest="sandbox_require",
+        metavar="NAME[,NAME...]",
+        help="Executors whose absence fails a test instead of skipping it",
+    )
+    group.addoption(
+        "--sandbox-list",
+        dest="sandbox_list",
+        action="store_true",
+        default=False,
+        help="Show all executors and whether they work here, and exit",
+    )
+    parser.addini("sandbox_executor", "Default for --executor", default="")
+    parser.addini("sandbox_timeout", "Default for --sandbox-timeout", default="")
+    parser.addini("sandbox_require", "Default for --sandbox-require", default="")
+    parser.addini(
+        "sandbox_node_modules",
+        "Folder with a copy of isolated-vm and vm2 to be used instead of ours, relative to the ini file",
+        default="",
+    )
+
+
+def read_settings(config: pytest.Config) -> Settings:
+    """Read all options; what selects executors is only checked when executors are needed.
+
+    Raises:
+        pytest.UsageError: naming the option, the value, and what would have been accepted.
+    """
+    timeout, timeout_source = _first(config, "sandbox_timeout", "--sandbox-timeout", "PYTEST_SANDBOX_TIMEOUT")
+    require, require_source = _first(config, "sandbox_require", "--sandbox-require", "PYTEST_SANDBOX_REQUIRE")
+    return Settings(
+        executor=_first(config, "sandbox_executor", "--executor", EXECUTOR_TYPE),
+        timeout=parse_seconds(timeout, timeout_source) if timeout_source else None,
+        require=parse_names(require, require_source) if require_source else (),
+        require_source=require_source,
+        node_modules=_node_modules(config),
+    )
+
+
+def _first(config: pytest.Config, name: str, flag: str, variable: str) -> tuple[str, str]:
+    """Return a value by precedence (flag, environment, ini) and its source; two empty strings when it is not set.
+
+    An empty variable or ini value counts as not set; an empty flag is somebody's mistake, and is passed on.
+    """
+    value = config.getoption(name)
+    if value is not None:
+        return value, flag
+    value = os.environ.get(variable, "").strip()
+    if value:
+        return value, variable
+    value = str(config.getini(name)).strip()
+    return (value, f"ini value {name}") if value else ("", "")
+
+
+def _node_modules(config: pytest.Config) -> Path | None:
+    value = str(config.getini("sandbox_node_modules")).strip()
+    if not value:
+        return None
+    base = config.inipath.parent if config.inipath else config.rootpath
+    return base / Path(value).expanduser()
+
+
+def parse_names(text: str, source: str) -> tuple[str, ...]:
+    """Split a comma-separated list of names.
+
+    Raises:
+        pytest.UsageError: when one is empty or given twice.
+    """
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise refuse(source, text, "names separated by single commas, such as deno,vm2")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise refuse(source, text, f"each name once: {', '.join(twice)} is given twice")
+    return names
+
+
+def parse_seconds(text: str, source: str) -> float:
+    """Return a duration in seconds.
+
+    Raises:
+        pytest.UsageError: when it is no number, or not greater than 0.
+    """
+    try:
+        return parse_duration(source, text)
+    except InvalidArgument as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def refuse(source: str, text: str, expected: str) -> pytest.UsageError:
+    """Return the error for an option whose value makes no sense."""
+    return pytest.UsageError(str(InvalidArgument(source, text, expected)))
