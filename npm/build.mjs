@@ -28,6 +28,8 @@ const PRELUDE = [
   "const realm={__proto__:null};",
   `for(const name of ${JSON.stringify(INTRINSICS)})if(name in globalThis)realm[name]=globalThis[name];`,
   "if(shared&&shared.DOMException)realm.DOMException=shared.DOMException;",
+  // What a realm may lack, and a package needs to exist while it is loaded: here, no value is ever an instance of it.
+  'const SharedBuffer=realm.SharedArrayBuffer||class{get byteLength(){throw new TypeError("no such object")}get growable(){return this.byteLength}};',
   'const AnyFunction=function(){throw new TypeError("Cannot make a function from text")};',
   "AnyFunction.prototype=Object.getPrototypeOf(AnyFunction);",
 ].join("");
@@ -54,6 +56,14 @@ const REPLACED_MODULES = [
 // Text of a module with other text: [file, text, replacement].
 const REPLACED_TEXT = [
   [/whatwg-url\/lib\/utils\.js$/, 'globalObject.eval("(async function* () {})")', "(async function* () {})"],
+  // V8 has made the stack before this; it would fail where the prototype of Error is frozen.
+  [/core-js-pure\/modules\/web\.dom-exception\.constructor\.js$/, "    error.name = DOM_EXCEPTION;\n", ""],
+  // These three assignments change nothing, and fail where the prototype of WeakMap is frozen.
+  [
+    /core-js-pure\/internals\/internal-state\.js$/,
+    ["get", "has", "set"].map((name) => `  store.${name} = store.${name};\n`).join(""),
+    "",
+  ],
   [/whatwg-url\/lib\/url-state-machine\.js$/, 'const tr46 = require("tr46");', ""],
   // "If beStrict is false, domain is an ASCII string, and strictly splitting domain on U+002E (.) does not produce any item that
   // starts with an ASCII case-insensitive match for "xn--", this step is equivalent to ASCII lowercasing domain":
@@ -124,7 +134,7 @@ async function bundle(name, folder) {
     platform: "neutral",
     mainFields: ["module", "main"],
     target: "esnext",
-    define: { globalThis: "realm", Function: "AnyFunction" },
+    define: { globalThis: "realm", Function: "AnyFunction", SharedArrayBuffer: "SharedBuffer" },
     inject: name === "url" ? ["polyfills/encoding.js"] : [],
     minifyWhitespace: true,
     legalComments: "none",

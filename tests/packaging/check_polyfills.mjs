@@ -1,6 +1,7 @@
 // Runs one polyfill bundle inside a realm that has only ECMAScript intrinsics, and prints what became of every case as JSON.
 //
-// Usage: node check_polyfills.mjs BUNDLE_FILE NAME REALM      REALM is "bare", "hardened", or "native" (Node's own: the control)
+// Usage: node check_polyfills.mjs BUNDLE_FILE NAME REALM      REALM is "bare", "hardened", "poor" (hardened, and many globals are gone),
+//   "frozen" (as plain Object.freeze leaves it), or "native" (Node's own: the control)
 import { readFileSync } from "node:fs";
 import vm from "node:vm";
 
@@ -85,8 +86,8 @@ const PREPARE = `
   };
 `;
 
-/** Freezes all intrinsics as SES does: data properties of prototypes become accessors whose setter defines an own property. */
-const HARDEN = `(function () {
+/** Freezes all intrinsics; with accessors as SES does: data properties become accessors whose setter defines an own property. */
+const harden = (accessors) => `(function () {
   const refuse = function () { throw new TypeError("code generation is off"); };
   const { prototype } = Function;
   refuse.prototype = prototype;
@@ -108,7 +109,7 @@ const HARDEN = `(function () {
     for (const key of Reflect.ownKeys(object)) {
       const descriptor = Object.getOwnPropertyDescriptor(object, key);
       pending.push(descriptor.value, descriptor.get, descriptor.set);
-      if (!("value" in descriptor) || !descriptor.configurable || typeof object === "function") continue;
+      if (!("value" in descriptor) || !descriptor.configurable || typeof object === "function" || !${accessors}) continue;
       const { value } = descriptor;
       Object.defineProperty(object, key, {
         enumerable: descriptor.enumerable,
@@ -123,6 +124,14 @@ const HARDEN = `(function () {
   }
   for (const object of seen) Object.freeze(object);
 })()`;
+
+/** Removes what one of our realms may lack. */
+const IMPOVERISH = `
+  for (const name of ["Atomics", "FinalizationRegistry", "Function", "Intl", "Proxy", "SharedArrayBuffer", "WeakRef", "WebAssembly",
+    "escape", "eval", "unescape"]) {
+    if (!(delete globalThis[name])) throw new Error("Cannot delete " + name);
+  }
+`;
 
 /** @returns {string[]} names on the global object of a realm */
 function globalNames(context) {
@@ -139,8 +148,11 @@ if (realm === "native") {
   vm.runInThisContext(PREPARE);
   evaluate = (code) => vm.runInThisContext(code);
 } else {
-  if (realm === "hardened") {
-    vm.runInContext(HARDEN, context);
+  if (realm !== "bare") {
+    vm.runInContext(harden(realm !== "frozen"), context);
+  }
+  if (realm === "poor") {
+    vm.runInContext(IMPOVERISH, context);
   }
   const before = globalNames(context);
   const exports = vm.runInContext(readFileSync(file, "utf8"), context)();

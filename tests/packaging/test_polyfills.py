@@ -35,7 +35,7 @@ def check(node: str, polyfill: str, realm: str) -> dict[str, Any]:
     return answer
 
 
-@pytest.mark.parametrize("realm", ["native", "bare", "hardened"])
+@pytest.mark.parametrize("realm", ["native", "bare", "hardened", "poor", "frozen"])
 @pytest.mark.parametrize("polyfill", POLYFILLS)
 def test_a_polyfill_behaves_as_the_engines_own(node: str, polyfill: str, realm: str) -> None:
     # "native" is the control: the same expectations hold for what Node itself brings, so they are those of the standard.
