@@ -18,9 +18,7 @@ def printable(text: str) -> str:
     r"""Return text that is safe on a terminal: control, bidi and other invisible characters become ``\x1b``-like escapes."""
     if text.isprintable():
         return text
-    return "".join(
-        char if char in "\n\t" or char.isprintable() or char == "\u3000" else _escape(char) for char in text
-    )
+    return "".join(char if char in "\n\t" or char.isprintable() or char == "\u3000" else _escape(char) for char in text)
 
 
 def _escape(char: str) -> str:

@@ -199,9 +199,7 @@ def _from_wire(wire: Any, path: str) -> Any:
     if not isinstance(wire, dict):
         return wire
     if "$" not in wire:
-        return {
-            key: _from_wire(item, f"{path}{_key(key)}") if type(item) in (list, dict) else item for key, item in wire.items()
-        }
+        return {key: _from_wire(item, f"{path}{_key(key)}") if type(item) in (list, dict) else item for key, item in wire.items()}
     try:
         return _from_tag(wire["$"], wire.get("v"), path)
     except ValueCannotCross:

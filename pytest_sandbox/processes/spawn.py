@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from queue import SimpleQueue
@@ -32,7 +32,7 @@ def _serve(queue: SimpleQueue[_Job]) -> None:
         if not future.set_running_or_notify_cancel():
             continue
         try:
-            process = subprocess.Popen(argv, **options)
+            process: subprocess.Popen[bytes] = subprocess.Popen(argv, text=False, **options)
         except BaseException as error:
             future.set_exception(error)
         else:
@@ -69,7 +69,9 @@ def spawn_soon(
         env: the whole environment: nothing is inherited.
         executable: the program, when ``argv[0]`` is not its path; a relative one starts at ``cwd``.
         cwd: the working folder; ``/proc/self/fd/N`` enters the folder that descriptor N of this process holds.
-        stdin: as for `subprocess.Popen`, like stdout and stderr; pipes are unbuffered.
+        stdin: as for `subprocess.Popen`; pipes are unbuffered.
+        stdout: likewise.
+        stderr: likewise.
         pass_fds: descriptors to keep open; all others are closed.
 
     Returns:
@@ -131,16 +133,20 @@ def end_group(process: subprocess.Popen[bytes], *, timeout: float = 5.0) -> int 
     return code
 
 
-_reaping: SimpleQueue[subprocess.Popen[bytes]] | None = None
+_reaping: SimpleQueue[tuple[subprocess.Popen[bytes], Callable[[], None]]] | None = None
 
 
-def _reap(queue: SimpleQueue[subprocess.Popen[bytes]]) -> None:
+def _reap(queue: SimpleQueue[tuple[subprocess.Popen[bytes], Callable[[], None]]]) -> None:
     while True:
-        end_group(queue.get())
+        process, after = queue.get()
+        end_group(process)
+        with contextlib.suppress(Exception):
+            after()
+        del process, after
 
 
-def end_group_soon(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process and its whole group now, and leave the waiting for the kernel to another thread."""
+def end_group_soon(process: subprocess.Popen[bytes], after: Callable[[], None]) -> None:
+    """Kill a process and its whole group now; wait for the kernel, then call ``after``, in another thread."""
     global _reaping
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -148,4 +154,4 @@ def end_group_soon(process: subprocess.Popen[bytes]) -> None:
         if _reaping is None:
             _reaping = SimpleQueue()
             threading.Thread(target=_reap, args=(_reaping,), name="pytest-sandbox-reaper", daemon=True).start()
-        _reaping.put(process)
+        _reaping.put((process, after))

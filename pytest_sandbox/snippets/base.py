@@ -14,8 +14,9 @@ from typing import Any, ClassVar, Literal, Self, get_args
 
 from pytest_sandbox.errors import ExecutorClosed, InvalidArgument, UnsupportedLimit, near_miss
 from pytest_sandbox.limits import DEFAULT_LIMITS, UNSET, Limits, Unset, check_seconds
-from pytest_sandbox.result import ExecuteResult
-from pytest_sandbox.snippets.tools import LoopOwner, ToolBox, run_in_thread, running_loop
+from pytest_sandbox.result import ExecuteResult, SnippetError
+from pytest_sandbox.snippets.threads import LoopOwner, running_loop
+from pytest_sandbox.snippets.tools import ToolBox, run_in_thread
 
 __all__ = ["ExecutorInfo", "ExecutorOptions", "Language", "Request", "SnippetExecutor"]
 
@@ -173,7 +174,7 @@ class SnippetExecutor(ABC):
             ExecutorBroken: when a new runner cannot be started (the machine's fault).
         """
         with ToolBox(tools, owner=self, loops=self._loops) as box:
-            return self._run(self._request(code, box, language, timeout, tool_timeout))
+            return self._run_checked(self._request(code, box, language, timeout, tool_timeout))
 
     async def aexecute(
         self,
@@ -193,7 +194,7 @@ class SnippetExecutor(ABC):
         """
         box = ToolBox(tools, owner=self, loops=self._loops, loop=running_loop())
         request = self._request(code, box, language, timeout, tool_timeout)
-        return await run_in_thread(lambda: self._run(request), box)
+        return await run_in_thread(lambda: self._run_checked(request), box)
 
     def close(self) -> None:
         """End all runners; safe to call twice."""
@@ -223,9 +224,13 @@ class SnippetExecutor(ABC):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}{' closed' if self._closed else ''}>"
 
-    def _request(
-        self, code: object, tools: ToolBox, language: object, timeout: object, tool_timeout: object
-    ) -> Request:
+    def _run_checked(self, request: Request) -> ExecuteResult:
+        error = _unfit(request)
+        if error is not None:
+            return ExecuteResult(ok=False, executor=self.name, duration=0.0, error=error)
+        return self._run(request)
+
+    def _request(self, code: object, tools: ToolBox, language: object, timeout: object, tool_timeout: object) -> Request:
         if self._closed:
             raise ExecutorClosed(self.name)
         if not isinstance(code, str):
@@ -242,3 +247,17 @@ class SnippetExecutor(ABC):
             limits=limits,
             tool_timeout=check_seconds("tool_timeout", tool_timeout),
         )
+
+
+def _unfit(request: Request) -> SnippetError | None:
+    """Say why a source is not even sent to a runner."""
+    try:
+        size = len(request.source.encode("utf-8"))
+    except UnicodeEncodeError as error:
+        return SnippetError("syntax", "SyntaxError", f"Cannot read the snippet: it has a lone surrogate at index {error.start}")
+    most = request.limits.source
+    if isinstance(most, int) and size > most:
+        return SnippetError(
+            "limit", "LimitExceeded", f"the snippet has {size} bytes, the limit source is {most} bytes", limit="source"
+        )
+    return None

@@ -14,6 +14,7 @@ import select
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Final
@@ -48,11 +49,22 @@ class Runner:
     Args:
         name: the executor's name, for errors.
         process: the process, as it is being started.
+        on_ready: called when it is ready, and no snippet has run in it.
+        on_end: called when it has ended; not necessarily in the same thread.
     """
 
-    def __init__(self, name: str, process: Future[subprocess.Popen[bytes]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        process: Future[subprocess.Popen[bytes]],
+        *,
+        on_ready: Callable[[], None] = lambda: None,
+        on_end: Callable[[], None] = lambda: None,
+    ) -> None:
         self._name = name
         self._starting = process
+        self._on_ready = on_ready
+        self._on_end = on_end
         self._process: subprocess.Popen[bytes] | None = None
         self._nonce = "-"
         self._input = bytearray()
@@ -96,6 +108,7 @@ class Runner:
         self._meter = Meter(process.pid)
         try:
             self._read_ready(deadline, timeout)
+            self._on_ready()
         except BaseException:
             self.kill()
             raise
@@ -109,13 +122,17 @@ class Runner:
                 except (msgspec.DecodeError, RecursionError):
                     message = None
                 if not isinstance(message, protocol.Ready) or message.protocol != protocol.PROTOCOL:
-                    raise ExecutorBroken(self._name, f"its first message is not the expected one: {line[:200]!r}", self._last_words())
+                    raise ExecutorBroken(
+                        self._name, f"its first message is not the expected one: {line[:200]!r}", self._last_words()
+                    )
                 self.versions = message.versions
                 self.is_ready = self.is_idle = True
                 return
             if not self._stdout_open:
                 code = self.kill()
-                raise ExecutorBroken(self._name, f"the process ended before it was ready ({_how_it_ended(code)})", self._last_words())
+                raise ExecutorBroken(
+                    self._name, f"the process ended before it was ready ({_how_it_ended(code)})", self._last_words()
+                )
             if time.monotonic() >= deadline:
                 raise ExecutorBroken(self._name, f"it was not ready within {timeout:g} s", self._last_words())
 
@@ -142,11 +159,13 @@ class Runner:
             if not self._starting.cancel():
                 with contextlib.suppress(Exception):
                     end_group(self._starting.result(START_TIMEOUT))
+            self._on_end()
             return None
         with contextlib.suppress(OSError):
             self._drain_stderr()
         code = end_group(self._process)
         self._close_bell()
+        self._on_end()
         return code
 
     def _close_bell(self) -> None:
@@ -162,7 +181,7 @@ class Runner:
         else:
             self.interrupt()
             self._close_bell()
-            end_group_soon(self._process)
+            end_group_soon(self._process, self._on_end)
 
     def interrupt(self) -> None:
         """Kill the process from another thread, while `run` is waiting for it: `run` then ends, and cleans up."""

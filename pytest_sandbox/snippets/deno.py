@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Final
 
-from pytest_sandbox.limits import Limits
+from pytest_sandbox.processes.spawn import spawn_soon
 from pytest_sandbox.snippets.base import ExecutorInfo, ExecutorOptions
-from pytest_sandbox.snippets.runner_executor import RUNNERS, RunnerExecutor
+from pytest_sandbox.snippets.channel import Runner
+from pytest_sandbox.snippets.runner_executor import ENVIRONMENT, RUNNERS, RunnerExecutor
 from pytest_sandbox.snippets.runtimes import find_deno
 
 __all__ = ["DenoExecutor", "DenoOptions"]
@@ -31,6 +33,7 @@ _FLAGS: Final = (
     "--deny-ffi",
     "--deny-import",
 )
+_ENVIRONMENT: Final = {"DENO_DISABLE_NODE_SHIM": "1", "DENO_NO_UPDATE_CHECK": "1", "NO_COLOR": "1"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,20 +54,37 @@ class DenoExecutor(RunnerExecutor):
     name = "deno"
     options_class: ClassVar[type[ExecutorOptions]] = DenoOptions
     reuses_runners = False
-    spares = 2
+    spares = 2  # on two cores, two that start while one runs
 
     def _set_up(self) -> None:
         self._deno = find_deno(self.name, path=self.options.deno)
-        self._folder = tempfile.mkdtemp(prefix="pytest-sandbox-deno-")
+        self._folder = Path(tempfile.mkdtemp(prefix="pytest-sandbox-deno-"))
+        self._template: Path | None = None
 
     def _command(self) -> Sequence[str]:
         heap = f"--v8-flags=--max-old-space-size={self.heap_megabytes}"
         return [self._deno.path, "run", *_FLAGS, heap, str(RUNNERS / "deno.mjs")]
 
-    def _environment(self) -> Mapping[str, str]:
-        # Storage and caches live in DENO_DIR and would outlast the process: every runner gets an empty one of its own.
-        folder = tempfile.mkdtemp(dir=self._folder)
-        return {**super()._environment(), "DENO_DIR": folder, "DENO_NO_UPDATE_CHECK": "1", "NO_COLOR": "1"}
+    def _start(self) -> Runner:
+        # Storage and caches live in DENO_DIR and would outlast the process, so every runner gets one of its own. It begins as a
+        # copy of the first runner's, taken before a snippet ran there: compiled code of ours that halves the start.
+        home = Path(tempfile.mkdtemp(dir=self._folder))
+        template = self._template
+        if template is not None:
+            shutil.copytree(template, home, dirs_exist_ok=True)
+        environment = {**ENVIRONMENT, **_ENVIRONMENT, "DENO_DIR": str(home)}
+        return Runner(
+            self.name,
+            spawn_soon(self._command(), env=environment),
+            on_ready=lambda: self._keep_template(home),
+            on_end=lambda: shutil.rmtree(home, ignore_errors=True),
+        )
+
+    def _keep_template(self, home: Path) -> None:
+        if self._template is None:
+            template = Path(tempfile.mkdtemp(dir=self._folder))
+            shutil.copytree(home, template, dirs_exist_ok=True)
+            self._template = template
 
     def _shut_down(self) -> None:
         super()._shut_down()

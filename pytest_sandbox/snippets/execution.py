@@ -85,7 +85,7 @@ class Execution:
 
     @property
     def line_most(self) -> int:
-        """Bytes that one line of this execution can have: limits count characters of escaped text, at 3 bytes (result) or 6 (logs)."""
+        """Bytes that a legal line can have: the limits count characters, of 3 bytes at most (result), or 6 when escaped (logs)."""
         if self._limits.result is None or self._limits.output is None:
             return 1 << 40
         return int(max(3 * self._limits.result, 6 * self._limits.output)) + 65_536
@@ -136,7 +136,11 @@ class Execution:
         """End it because the runner ended without a last message."""
         words = f"; its last words: {last_words}" if last_words else ""
         if _OUT_OF_MEMORY_REGEXP.search(last_words):
-            self._limit("memory", "memory", f"the engine ran out of memory, the limit is {self._limits.memory} bytes (the runner ended {how})")
+            self._limit(
+                "memory",
+                "memory",
+                f"the engine ran out of memory, the limit is {self._limits.memory} bytes (the runner ended {how})",
+            )
         else:
             self._end(SnippetError("crash", "RunnerCrashed", f"the runner ended without a result, {how}{words}"))
 
@@ -166,7 +170,9 @@ class Execution:
         most = self._limits.result
         self._note_written(message.written)
         if most is not None and len(message.value) > most:
-            self._limit("limit", "result", f"Cannot return value: it has {len(message.value)} bytes, the limit result is {most} bytes")
+            self._limit(
+                "limit", "result", f"Cannot return value: it has {len(message.value)} bytes, the limit result is {most} bytes"
+            )
             return
         try:
             self._value = from_wire(protocol.decode_value(message.value))
@@ -226,7 +232,9 @@ class Execution:
             self._violation("tool arguments that are not a list")
             return
         try:
-            values = [None if value is UNDEFINED else value for value in (from_wire(arg, f"args[{i}]") for i, arg in enumerate(args))]
+            values = [
+                None if value is UNDEFINED else value for value in (from_wire(arg, f"args[{i}]") for i, arg in enumerate(args))
+            ]
         except ValueCannotCross as error:
             self._frames += protocol.error_frame(message.id, "TypeError", f'Cannot call tool "{name}": {error}')
             return
@@ -278,13 +286,14 @@ class Execution:
         if self._request.tools.cancelled:
             self._end(SnippetError("cancelled", "Cancelled", "the caller was cancelled"))
         elif self._deadline is not None and now >= self._deadline:
-            self._limit("timeout", "timeout", f"it did not finish within {limits.timeout:g} s (it was ended after {now - self._started:.3f} s)")
-        elif sample is not None and limits.memory is not None and sample.memory > limits.memory + MEMORY_SLACK:
             self._limit(
-                "memory",
-                "memory",
-                f"its process has {sample.memory} bytes of resident memory, the limit is {limits.memory} bytes (and {MEMORY_SLACK} of slack)",
+                "timeout",
+                "timeout",
+                f"it did not finish within {limits.timeout:g} s (it was ended after {now - self._started:.3f} s)",
             )
+        elif sample is not None and limits.memory is not None and sample.memory > limits.memory + MEMORY_SLACK:
+            found = f"its process has {sample.memory} bytes of resident memory"
+            self._limit("memory", "memory", f"{found}, the limit is {limits.memory} bytes (and {MEMORY_SLACK} of slack)")
         elif self._cpu is not None and limits.cpu_time is not None and self._cpu > limits.cpu_time:
             self._limit("limit", "cpu_time", f"it used {self._cpu:.2f} s of CPU time, the limit is {limits.cpu_time:g} s")
         for call, deadline in list(self._call_deadlines.items()):
@@ -329,6 +338,8 @@ class Execution:
             is_undefined=undefined,
             error=self._error,
             logs=tuple(self._logs),
-            usage=Usage(wall=wall, cpu=self._cpu, memory=self._peak or None, tool_calls=self._calls_made, output=self._kept + self._lost),
+            usage=Usage(
+                wall=wall, cpu=self._cpu, memory=self._peak or None, tool_calls=self._calls_made, output=self._kept + self._lost
+            ),
             truncated=self._truncated,
         )

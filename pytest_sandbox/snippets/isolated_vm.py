@@ -39,7 +39,7 @@ def find_package(executor: str, package: str, node_modules: str | None) -> tuple
     modules = VENDOR / "node_modules" if node_modules is None else Path(node_modules).absolute()
     version = package_version(modules, package)
     if version is None:
-        fix = "reinstall pytest-sandbox" if node_modules is None else f"install it there with npm, or unset the node_modules option"
+        fix = "reinstall pytest-sandbox" if node_modules is None else "install it there with npm, or unset the node_modules option"
         raise ExecutorUnavailable(executor, f'the npm package "{package}" is not in {modules}', fix)
     return modules, version
 

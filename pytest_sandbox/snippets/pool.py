@@ -22,7 +22,7 @@ class RunnerPool:
         start: begins to start a runner, and does not wait for it.
         most: how many may be lent at the same time.
         reuse: whether a runner may serve another execution after the first.
-        spares: how many are kept ready ahead of time; the first ones are started at once.
+        spares: how many are kept ready ahead of time, from the first execution on; one is started at once.
     """
 
     def __init__(self, name: str, start: Callable[[], Runner], *, most: int, reuse: bool, spares: int) -> None:
@@ -33,7 +33,7 @@ class RunnerPool:
         self._spares = spares
         self._owner = os.getpid()
         self._forget()
-        self._idle.extend(start() for _ in range(1 if reuse else spares))
+        self._idle.append(start())
 
     def _forget(self) -> None:
         """Begin with nothing; also after a fork, when the runners are our parent's."""
@@ -91,7 +91,8 @@ class RunnerPool:
             with self._changed:
                 if self._closed:
                     raise ExecutorClosed(self._name)
-                runner = self._idle.pop() if self._idle else None
+                # The one that has rested longest: it has had the most time to make its next realm ready.
+                runner = self._idle.pop(0) if self._idle else None
                 if runner is not None:
                     self._lent.add(runner)
             if runner is None:

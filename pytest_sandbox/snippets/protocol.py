@@ -93,7 +93,7 @@ class Error(msgspec.Struct, tag_field="op", tag="error"):
 
 Message = Ready | Log | Call | Result | Error
 
-_decoder: Final = msgspec.json.Decoder(Message)
+_decoder: Final[msgspec.json.Decoder[Message]] = msgspec.json.Decoder(Message)
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -112,9 +112,7 @@ def decode_value(raw: msgspec.Raw) -> Any:
     return msgspec.json.decode(raw)
 
 
-def run_frame(
-    *, nonce: str, source: str, language: str, tools: tuple[str, ...], output: int | None, result: int | None
-) -> bytes:
+def run_frame(*, nonce: str, source: str, language: str, tools: tuple[str, ...], output: int | None, result: int | None) -> bytes:
     """Return the request to run a snippet, as a line."""
     request = {"nonce": nonce, "source": source, "language": language, "tools": tools, "output": output, "result": result}
     return b"R" + _encoder.encode(request) + b"\n"
@@ -127,7 +125,9 @@ def tool_value_frame(call: int, name: str, value: Any, most: int | None) -> byte
     except ValueCannotCross as error:
         return error_frame(call, "TypeError", f'Tool "{name}" returned what cannot cross: {error}')
     if most is not None and len(body) > most:
-        return error_frame(call, "RangeError", f'Tool "{name}" returned {len(body)} bytes: more than the limit result of {most} bytes')
+        return error_frame(
+            call, "RangeError", f'Tool "{name}" returned {len(body)} bytes: more than the limit result of {most} bytes'
+        )
     return b'T{"op":"tool","id":%d,"ok":true,"value":%s}\n' % (call, body)
 
 

@@ -18,13 +18,13 @@ from pytest_sandbox.snippets.channel import Runner
 from pytest_sandbox.snippets.pool import RunnerPool
 from pytest_sandbox.snippets.tools import inside_tool_of
 
-__all__ = ["RUNNERS", "RunnerExecutor"]
+__all__ = ["ENVIRONMENT", "RUNNERS", "RunnerExecutor"]
 
 RUNNERS: Final = Path(__file__).parent / "runners"
 """The folder of our JavaScript programs."""
 
 _NO_MEMORY_LIMIT: Final = 4096 * MIB  # what V8 gives a heap at most on its own is less than that
-_ENVIRONMENT: Final = {"TZ": "UTC"}  # nothing is inherited; the time zone is the same on every executor and machine
+ENVIRONMENT: Final = {"TZ": "UTC"}  # nothing is inherited; the time zone is the same on every executor and machine
 
 
 class RunnerExecutor(SnippetExecutor):
@@ -54,9 +54,6 @@ class RunnerExecutor(SnippetExecutor):
     def max_runners(self) -> int:
         """How many executions may run at the same time."""
 
-    def _environment(self) -> Mapping[str, str]:
-        return _ENVIRONMENT
-
     @property
     def heap_megabytes(self) -> int:
         """The limit ``memory`` in the megabytes that engines want."""
@@ -64,7 +61,7 @@ class RunnerExecutor(SnippetExecutor):
         return max(8, (memory if isinstance(memory, int) else _NO_MEMORY_LIMIT) // MIB)
 
     def _start(self) -> Runner:
-        process: Future[Popen[bytes]] = spawn_soon(self._command(), env=self._environment())
+        process: Future[Popen[bytes]] = spawn_soon(self._command(), env=ENVIRONMENT)
         return Runner(self.name, process)
 
     def _run(self, request: Request) -> ExecuteResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 import json
 import os
@@ -10,11 +11,11 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pytest_sandbox.errors import ExecutorUnavailable
 
-__all__ = ["Runtime", "VENDOR", "find_deno", "find_node", "package_version"]
+__all__ = ["VENDOR", "Runtime", "find_deno", "find_node", "package_version"]
 
 VENDOR: Final = Path(__file__).parent.parent / "_vendor"
 
@@ -72,7 +73,9 @@ def find_node(executor: str, *, abis: tuple[str, ...] | None = None, path: str |
             if tuple(int(part) for part in found.version.split(".")[:2]) < _OLDEST_NODE:
                 found = _Rejected(candidate, f"it is Node {found.version}, needed is {'.'.join(map(str, _OLDEST_NODE))} or newer")
             elif abis is not None and found.abi not in abis:
-                found = _Rejected(candidate, f"it is Node {found.version} with module ABI {found.abi}, needed is {' or '.join(abis)}")
+                found = _Rejected(
+                    candidate, f"it is Node {found.version} with module ABI {found.abi}, needed is {' or '.join(abis)}"
+                )
             else:
                 return found
         rejected.append(found)
@@ -120,8 +123,7 @@ def _packaged(package: str, inside: str) -> str | None:
 def _packaged_deno() -> str | None:
     if importlib.util.find_spec("deno") is None:
         return None
-    import deno
-
+    deno: Any = importlib.import_module("deno")  # it has no types
     try:
         return str(deno.find_deno_bin())
     except (FileNotFoundError, AttributeError):
@@ -130,13 +132,16 @@ def _packaged_deno() -> str | None:
 
 def _run(path: str, *arguments: str) -> str | _Rejected:
     try:
-        done = subprocess.run([path, *arguments], env={}, stdin=subprocess.DEVNULL, capture_output=True, timeout=_PROBE_TIMEOUT, check=False)
+        done = subprocess.run(
+            [path, *arguments], env={}, stdin=subprocess.DEVNULL, capture_output=True, timeout=_PROBE_TIMEOUT, check=False
+        )
     except OSError as error:
         return _Rejected(path, f"it cannot be started ({error})")
     except subprocess.TimeoutExpired:
         return _Rejected(path, f"it did not tell its version within {_PROBE_TIMEOUT:g} s")
     if done.returncode != 0:
-        return _Rejected(path, f"it does not tell its version (exit code {done.returncode}, {done.stderr[-200:].decode('utf-8', 'replace')!r})")
+        words = done.stderr[-200:].decode("utf-8", "replace")
+        return _Rejected(path, f"it does not tell its version (exit code {done.returncode}, {words!r})")
     return done.stdout.decode("utf-8", "replace")
 
 

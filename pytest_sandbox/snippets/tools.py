@@ -1,4 +1,4 @@
-"""Tools: the host callables that a snippet reaches, and the threads and loops that they run on.
+"""Tools: the host callables that a snippet reaches.
 
 A sync tool runs in a daemon thread, an async one on an asyncio loop; neither can block the execution's own thread, which reads
 from the runner and keeps the clock. A sync tool that never returns cannot be stopped: it is abandoned, counted and named.
@@ -12,20 +12,22 @@ import inspect
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from pytest_sandbox.errors import AsyncioRequired, InvalidArgument
+from pytest_sandbox.errors import InvalidArgument
+from pytest_sandbox.snippets.threads import LoopOwner, start_thread
 
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["REFUSED_NAMES", "ToolBox", "ToolOutcome", "abandoned_tools", "inside_tool_of", "run_in_thread", "running_loop"]
+__all__ = ["REFUSED_NAMES", "ToolBox", "ToolOutcome", "abandoned_tools", "inside_tool_of", "run_in_thread"]
 
 REFUSED_NAMES: Final = frozenset({"__proto__", "constructor", "then", "toJSON"})
 """Names that JavaScript itself asks objects for; ``codemode`` reads them as undefined."""
 
 _T = TypeVar("_T")
+_abandoned: dict[object, str] = {}
+_abandoned_lock = threading.Lock()
 _inside: contextvars.ContextVar[frozenset[int]] = contextvars.ContextVar("pytest_sandbox_inside_tool_of", default=frozenset())
 
 
@@ -34,175 +36,10 @@ def inside_tool_of(owner: object) -> bool:
     return id(owner) in _inside.get()
 
 
-# -- threads ----------------------------------------------------------------------------------------------
-
-
-class _DaemonThreads:
-    """Threads that are used again when they are free, and never waited for at exit."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._idle: list[SimpleQueue[Callable[[], None]]] = []
-
-    def start(self, work: Callable[[], None]) -> None:
-        with self._lock:
-            queue = self._idle.pop() if self._idle else None
-        if queue is None:
-            queue = SimpleQueue()
-            queue.put(work)
-            threading.Thread(target=self._serve, args=(queue,), name="pytest-sandbox-worker", daemon=True).start()
-        else:
-            queue.put(work)
-
-    def _serve(self, queue: SimpleQueue[Callable[[], None]]) -> None:
-        while True:
-            work = queue.get()
-            work()
-            del work
-            with self._lock:
-                if len(self._idle) >= 8:
-                    return
-                self._idle.append(queue)
-
-
-_threads = _DaemonThreads()
-_abandoned: dict[object, str] = {}
-_abandoned_lock = threading.Lock()
-
-
-def _after_fork() -> None:
-    """Forget all threads: none of them exists in a forked child."""
-    global _threads, _abandoned_lock
-    _threads = _DaemonThreads()
-    _abandoned_lock = threading.Lock()
-    _abandoned.clear()
-
-
-with contextlib.suppress(AttributeError):  # no fork on Windows
-    __import__("os").register_at_fork(after_in_child=_after_fork)
-
-
 def abandoned_tools() -> tuple[str, ...]:
     """Return the names of sync tools that still run although nobody waits for them any more."""
     with _abandoned_lock:
         return tuple(_abandoned.values())
-
-
-# -- loops --------------------------------------------------------------------------------------------------
-
-
-class _PrivateLoop:
-    """An asyncio loop in a daemon thread of its own."""
-
-    def __init__(self) -> None:
-        import asyncio
-
-        self.loop = asyncio.new_event_loop()
-        threading.Thread(target=self._serve, name="pytest-sandbox-loop", daemon=True).start()
-
-    def _serve(self) -> None:
-        import asyncio
-
-        asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
-        tasks = asyncio.all_tasks(self.loop)
-        for task in tasks:
-            task.cancel()
-        self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-        self.loop.close()
-
-    def close(self) -> None:
-        with contextlib.suppress(RuntimeError):
-            self.loop.call_soon_threadsafe(self.loop.stop)
-
-
-class LoopOwner:
-    """Keeps one private loop for the async tools of an executor, so that clients bound to a loop outlive one execution."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._private: _PrivateLoop | None = None
-
-    def get(self) -> asyncio.AbstractEventLoop:
-        """Return the loop, starting it at first use."""
-        with self._lock:
-            if self._private is None:
-                self._private = _PrivateLoop()
-            return self._private.loop
-
-    def abandon(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Take no further calls on this loop: a tool blocks it."""
-        with self._lock:
-            if self._private is not None and self._private.loop is loop:
-                self._private.close()
-                self._private = None
-
-    def close(self) -> None:
-        """Stop the loop, if there is one."""
-        with self._lock:
-            if self._private is not None:
-                self._private.close()
-                self._private = None
-
-
-def running_loop() -> asyncio.AbstractEventLoop:
-    """Return the running asyncio loop.
-
-    Raises:
-        AsyncioRequired: when none runs, for example under trio (the caller's fault).
-    """
-    import asyncio
-
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        raise AsyncioRequired() from None
-
-
-async def run_in_thread(work: Callable[[], _T], box: ToolBox) -> _T:
-    """Run blocking work in a daemon thread; on cancellation, cancel the box and wait for the work to end.
-
-    Raises:
-        asyncio.CancelledError: when the caller was cancelled, after the snippet is gone.
-    """
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[_T] = loop.create_future()
-
-    def settle(result: _T | None, error: BaseException | None) -> None:
-        if future.cancelled():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]  # None only with an error
-
-    def run() -> None:
-        result: _T | None = None
-        error: BaseException | None = None
-        try:
-            with box:
-                result = work()
-        except BaseException as caught:
-            error = caught
-        with contextlib.suppress(RuntimeError):  # the loop was closed while we ran
-            loop.call_soon_threadsafe(settle, result, error)
-
-    context = contextvars.copy_context()
-    _threads.start(lambda: context.run(run))
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        box.cancel()
-        # The kill takes milliseconds; leaving before it is done would leave the snippet running behind the caller's back.
-        with contextlib.suppress(BaseException):
-            await asyncio.shield(future)
-        raise
-
-
-# -- one execution's tools --------------------------------------------------------------------------------------
 
 
 class ToolOutcome:
@@ -221,14 +58,21 @@ class ToolBox:
 
     Args:
         tools: name to callable.
-        loop: the loop for async tools; None is the private loop of the executor.
+        owner: the executor, so that a tool that executes on it again does not wait for its own caller's place.
+        loops: where the private loop comes from.
+        loop: the loop for async tools; None is the private one.
 
     Raises:
         InvalidArgument: when a tool is not callable or its name is refused (the caller's fault).
     """
 
     def __init__(
-        self, tools: Mapping[str, Callable[..., Any]] | None, *, owner: object, loops: LoopOwner, loop: asyncio.AbstractEventLoop | None = None
+        self,
+        tools: Mapping[str, Callable[..., Any]] | None,
+        *,
+        owner: object,
+        loops: LoopOwner,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._tools = _check_tools(tools)
         self._loops = loops
@@ -268,7 +112,7 @@ class ToolBox:
         if inspect.iscoroutinefunction(tool) or inspect.iscoroutinefunction(getattr(tool, "__call__", None)):  # noqa: B004
             self._start_async(call, context, lambda: tool(*args))
         else:
-            _threads.start(lambda: context.run(self._run_sync, call, context, tool, args))
+            start_thread(lambda: context.run(self._run_sync, call, context, tool, args))
 
     def abandon(self, call: int) -> None:
         """Wait no longer for a call: cancel it where that is possible, else leave it to itself and remember its name."""
@@ -378,7 +222,8 @@ def _check_tools(tools: object) -> dict[str, Callable[..., Any]]:
         if not isinstance(name, str) or not name:
             raise InvalidArgument("tools", name, "names that are non-empty strings")
         if name in REFUSED_NAMES:
-            raise InvalidArgument("tools", name, f"a name other than {', '.join(sorted(REFUSED_NAMES))}: JavaScript asks objects for these")
+            expected = f"a name other than {', '.join(sorted(REFUSED_NAMES))}: JavaScript itself asks objects for these"
+            raise InvalidArgument("tools", name, expected)
         try:
             name.encode("utf-8")
         except UnicodeEncodeError:
@@ -386,3 +231,45 @@ def _check_tools(tools: object) -> dict[str, Callable[..., Any]]:
         if not callable(tool):
             raise InvalidArgument(f"tools[{name!r}]", tool, "a callable")
     return dict(tools)
+
+
+async def run_in_thread(work: Callable[[], _T], box: ToolBox) -> _T:
+    """Run blocking work in a daemon thread; on cancellation, cancel the box and wait for the work to end.
+
+    Raises:
+        asyncio.CancelledError: when the caller was cancelled, after the snippet is gone.
+    """
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[_T] = loop.create_future()
+
+    def settle(result: _T | None, error: BaseException | None) -> None:
+        if future.cancelled():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]  # None only with an error
+
+    def run() -> None:
+        result: _T | None = None
+        error: BaseException | None = None
+        try:
+            with box:
+                result = work()
+        except BaseException as caught:
+            error = caught
+        with contextlib.suppress(RuntimeError):  # the loop was closed while we ran
+            loop.call_soon_threadsafe(settle, result, error)
+
+    context = contextvars.copy_context()
+    start_thread(lambda: context.run(run))
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        box.cancel()
+        # The kill takes milliseconds; leaving before it is done would leave the snippet running behind the caller's back.
+        with contextlib.suppress(BaseException):
+            await asyncio.shield(future)
+        raise

@@ -3,34 +3,53 @@
 // From the host: "R" + a run request, "T" + a message for the running snippet. To the host: every line is stamped with the
 // nonce of its execution, which no snippet knows; a newline goes first, in case something else wrote half a line.
 
-import { writeSync } from "node:fs";
-
 export const PROTOCOL = 1;
 
-/** Call `onLine(kind, text)` for every line that the host sends; end the process when the host is gone. */
-export function listen(onLine) {
+const NEWLINE = 10;
+const decoder = new TextDecoder();
+const encoder = new TextEncoder();
+
+/** Return a function that takes chunks of bytes and calls `onLine(kind, text)` for every complete line. */
+export function lineReader(onLine) {
   let parts = [];
-  process.stdin.on("data", (chunk) => {
+  return function read(chunk) {
     let start = 0;
-    for (let end = chunk.indexOf(10); end !== -1; end = chunk.indexOf(10, start)) {
+    for (let end = chunk.indexOf(NEWLINE); end !== -1; end = chunk.indexOf(NEWLINE, start)) {
       parts.push(chunk.subarray(start, end));
-      const line = parts.length === 1 ? parts[0] : Buffer.concat(parts);
+      const line = join(parts);
       parts = [];
       start = end + 1;
-      onLine(line.toString("latin1", 0, 1), line.toString("utf8", 1));
+      onLine(line[0], line.slice(1));
     }
-    if (start < chunk.length) parts.push(chunk.subarray(start));
-  });
-  process.stdin.on("end", () => process.exit(0));
+    if (start < chunk.length) parts.push(chunk.slice(start));
+  };
 }
 
-/** Write one stamped message; blocks until the host has taken it, which is the back-pressure on a flood of messages. */
-export function write(nonce, text) {
-  const bytes = Buffer.from(`\n${nonce} ${text}\n`);
-  for (let at = 0; at < bytes.length; ) at += writeSync(1, bytes, at);
+function join(parts) {
+  if (parts.length === 1) return decoder.decode(parts[0]);
+  const whole = new Uint8Array(parts.reduce((size, part) => size + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return decoder.decode(whole);
 }
 
-/** Say that the runner can take requests, and what it runs on. */
-export function ready(versions) {
-  write("-", JSON.stringify({ op: "ready", protocol: PROTOCOL, versions }));
+/**
+ * Return a function that writes one stamped message. It blocks until the host has taken it, which is the back-pressure on a flood
+ * of messages.
+ *
+ * @param {(bytes: Uint8Array) => number} writeSome writes some of the bytes to stdout and returns how many
+ */
+export function frameWriter(writeSome) {
+  return function write(nonce, text) {
+    let bytes = encoder.encode(`\n${nonce} ${text}\n`);
+    while (bytes.length > 0) bytes = bytes.subarray(writeSome(bytes));
+  };
+}
+
+/** The first message: the runner can take requests, and runs on these versions. */
+export function readyMessage(versions) {
+  return JSON.stringify({ op: "ready", protocol: PROTOCOL, versions });
 }

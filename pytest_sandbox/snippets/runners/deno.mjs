@@ -10,12 +10,14 @@ import encoding from "../../_vendor/polyfills/encoding.js" with { type: "text" }
 import inspect from "../../_vendor/polyfills/inspect.js" with { type: "text" };
 import structuredClone from "../../_vendor/polyfills/structured-clone.js" with { type: "text" };
 import url from "../../_vendor/polyfills/url.js" with { type: "text" };
-import { listen, ready, write } from "./channel.mjs";
+import { frameWriter, lineReader, readyMessage } from "./channel.mjs";
 import { execute } from "./execution.mjs";
 
 const POLYFILLS = { base64, encoding, inspect, "structured-clone": structuredClone, url };
 
 globalThis.addEventListener("unhandledrejection", (event) => event.preventDefault());
+
+const write = frameWriter((bytes) => Deno.stdout.writeSync(bytes));
 
 function makeRealm() {
   const context = vm.createContext(vm.constants.DONT_CONTEXTIFY, { codeGeneration: { strings: false, wasm: false } });
@@ -46,7 +48,8 @@ const backend = {
   parsers: {
     acorn: () => import("../../_vendor/node_modules/acorn/dist/acorn.mjs"),
     strip: async () => {
-      const { transformSync } = await import("../../_vendor/amaro.mjs");
+      const { load } = await import("../../_vendor/amaro.mjs");
+      const { transformSync } = load(await import.source("../../_vendor/amaro.wasm"));
       return (source) => transformSync(source, { mode: "strip-only" }).code;
     },
   },
@@ -54,8 +57,12 @@ const backend = {
 };
 
 let running;
-listen((kind, text) => {
+const read = lineReader((kind, text) => {
   if (kind === "R") running = execute(JSON.parse(text), backend);
   else running?.deliver(text);
 });
-ready({ deno: Deno.version.deno, v8: Deno.version.v8 });
+write("-", readyMessage({ deno: Deno.version.deno, v8: Deno.version.v8 }));
+
+const buffer = new Uint8Array(65536);
+for (let size = await Deno.stdin.read(buffer); size !== null; size = await Deno.stdin.read(buffer)) read(buffer.subarray(0, size));
+Deno.exit(0);

@@ -5,9 +5,8 @@
 
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { listen, ready, write } from "./channel.mjs";
 import { execute } from "./execution.mjs";
-import { nodeParsers, polyfill } from "./node_files.mjs";
+import { listen, parsers, polyfill, sayReady, write } from "./node_host.mjs";
 
 const [modulesFolder, heapMegabytes] = process.argv.slice(2);
 const require = createRequire(`${modulesFolder}/`);
@@ -66,7 +65,7 @@ let current;
 let running;
 const backend = {
   write,
-  parsers: nodeParsers,
+  parsers,
   realm() {
     current = spare ?? makeRealm();
     spare = undefined;
@@ -90,4 +89,4 @@ listen((kind, text) => {
     });
   });
 });
-ready({ node: process.versions.node, v8: process.versions.v8, "isolated-vm": require("isolated-vm/package.json").version });
+sayReady({ "isolated-vm": require("isolated-vm/package.json").version });

@@ -68,7 +68,10 @@ function locate(text, error, acorn) {
     acorn.parse(text, BODY_OPTIONS);
   } catch (located) {
     const { line, column } = located.loc ?? {};
-    const message = error.message === "Single function literal required" ? located.message.replace(/ \(\d+:\d+\)$/, "") : error.message;
+    let { message } = error;
+    // V8 speaks here of the braces that it put around the body.
+    if (located.pos >= text.trimEnd().length) message = "Unexpected end of input";
+    else if (message === "Single function literal required") message = located.message.replace(/ \(\d+:\d+\)$/, "");
     return new SnippetSyntaxError(message, line, column === undefined ? undefined : column + 1);
   }
   return new SnippetSyntaxError(error.message);

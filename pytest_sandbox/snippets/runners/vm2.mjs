@@ -5,14 +5,30 @@
 
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { listen, ready, write } from "./channel.mjs";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { execute } from "./execution.mjs";
-import { nodeParsers, polyfill } from "./node_files.mjs";
+import { listen, parsers, polyfill, sayReady, write } from "./node_host.mjs";
 
 const [modulesFolder] = process.argv.slice(2);
 const require = createRequire(`${modulesFolder}/`);
 const { VM, VMScript } = require("vm2");
 const OPTIONS = { eval: false, wasm: false, allowAsync: true, bufferAllocLimit: 32 << 20 };
+
+// Used sandboxes are garbage that V8 is in no hurry to collect (0.6 MB each), and a runner's memory is what its execution is
+// judged by: it is collected when this much has come together, or when nothing has been asked for a while.
+const GARBAGE_MOST = 48 << 20; // bytes
+const REST = 100; // milliseconds
+setFlagsFromString("--expose-gc");
+const collectGarbage = runInNewContext("gc");
+setFlagsFromString("--no-expose-gc");
+let rest;
+let afterCollection = process.memoryUsage.rss();
+
+function tidy() {
+  collectGarbage();
+  afterCollection = process.memoryUsage.rss();
+}
 
 // A snippet's rejections are its own affair; an exception here would be ours, and ends the process.
 process.on("unhandledRejection", () => {});
@@ -57,7 +73,7 @@ let spare = makeRealm();
 let running;
 const backend = {
   write,
-  parsers: nodeParsers,
+  parsers,
   realm() {
     const realm = spare ?? makeRealm();
     spare = undefined;
@@ -66,6 +82,7 @@ const backend = {
 };
 
 listen((kind, text) => {
+  clearTimeout(rest);
   if (kind !== "R") {
     running?.deliver(text);
     return;
@@ -75,7 +92,9 @@ listen((kind, text) => {
     running = undefined;
     setImmediate(() => {
       spare ??= makeRealm();
+      if (process.memoryUsage.rss() > afterCollection + GARBAGE_MOST) tidy();
+      else rest = setTimeout(tidy, REST);
     });
   });
 });
-ready({ node: process.versions.node, v8: process.versions.v8, vm2: require("vm2/package.json").version });
+sayReady({ vm2: require("vm2/package.json").version });

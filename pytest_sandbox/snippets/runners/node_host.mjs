@@ -1,8 +1,21 @@
-// What the Node runners read from disk, at first use.
+// What the Node runners have of Node: the pipes, and the files that they read at first use.
 
-import { readFileSync } from "node:fs";
+import { readFileSync, writeSync } from "node:fs";
+import { frameWriter, lineReader, readyMessage } from "./channel.mjs";
 
 const VENDOR = new URL("../../_vendor/", import.meta.url);
+
+export const write = frameWriter((bytes) => writeSync(1, bytes));
+
+/** Take lines from the host until it is gone, which ends the process. */
+export function listen(onLine) {
+  process.stdin.on("data", lineReader(onLine));
+  process.stdin.on("end", () => process.exit(0));
+}
+
+export function sayReady(versions) {
+  write("-", readyMessage({ node: process.versions.node, v8: process.versions.v8, ...versions }));
+}
 
 const texts = new Map();
 
@@ -12,7 +25,7 @@ export function polyfill(name) {
   return texts.get(name);
 }
 
-export const nodeParsers = {
+export const parsers = {
   acorn: () => import("../../_vendor/node_modules/acorn/dist/acorn.mjs"),
   strip: async () => {
     const { load } = await import("../../_vendor/amaro.mjs");
