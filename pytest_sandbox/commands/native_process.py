@@ -27,7 +27,7 @@ from pytest_sandbox.commands.workdir import fd_path
 from pytest_sandbox.entries.model import NativeEntry
 from pytest_sandbox.errors import CommandNotStarted
 from pytest_sandbox.processes import watchdog
-from pytest_sandbox.processes.spawn import spawn_soon
+from pytest_sandbox.processes.spawn import end_group, spawn_soon
 from pytest_sandbox.result import Usage
 
 __all__ = ["NativeProcess"]
@@ -119,6 +119,11 @@ class NativeProcess(Process):
             raise CommandNotStarted(self.command, self.entry, _start_failure(error)) from error
         finally:
             self._discard()
+        try:
+            pidfd = os.pidfd_open(popen.pid)
+        except OSError as error:
+            end_group(popen)
+            raise CommandNotStarted(self.command, self.entry, _start_failure(error)) from error
         with self._condition:
             self._popen = popen
             self._state = "running"
@@ -135,7 +140,7 @@ class NativeProcess(Process):
                 pipe.watch()
             if popen.stdin is not None:
                 os.set_blocking(popen.stdin.fileno(), False)
-            self._pidfd = os.pidfd_open(popen.pid)
+            self._pidfd = pidfd
             pump().watch(self._pidfd, READ, self._on_exit)
 
     def _discard(self) -> None:

@@ -74,13 +74,13 @@ def _check_struct(tree: Tree, model: type[msgspec.Struct], path: str, report: Re
     return values
 
 
-def _check_value(tree: Tree, type_: Any, path: str, report: Report) -> Any:
-    """Return the typed value, or `BAD` after a problem was reported."""
+def _check_value(tree: Tree, type_: Any, path: str, report: Report, expected: str = "") -> Any:
+    """Return the typed value, or `BAD` after a problem was reported; ``expected`` are the words of the type around this one."""
     if tree.value is BAD:
         return BAD
     base = _base(type_)
     if get_origin(base) in (Union, types.UnionType):
-        return _check_value(tree, _pick(tree, get_args(base)), path, report)
+        return _check_value(tree, _pick(tree, get_args(base)), path, report, _expected(type_))
     if isinstance(tree.value, list) and get_origin(base) is tuple:
         item_type = get_args(base)[0]
         items = [_check_value(item, item_type, f"{path}[{index}]", report) for index, item in enumerate(tree.value)]
@@ -91,7 +91,7 @@ def _check_value(tree: Tree, type_: Any, path: str, report: Report) -> Any:
         noted = _Noted(report)
         values = _check_struct(tree, base, path, noted)
         return BAD if noted.count or tree.has_bad() else base(**values)
-    return _check_leaf(tree, type_, path, report)
+    return _check_leaf(tree, type_, path, report, expected or _expected(type_))
 
 
 def _check_mapping(tree: Tree, types_: tuple[Any, ...], path: str, report: Report) -> Any:
@@ -110,7 +110,7 @@ def _check_mapping(tree: Tree, types_: tuple[Any, ...], path: str, report: Repor
     return result if sound else BAD
 
 
-def _check_leaf(tree: Tree, type_: Any, path: str, report: Report) -> Any:
+def _check_leaf(tree: Tree, type_: Any, path: str, report: Report, expected: str) -> Any:
     value = tree.plain()
     if isinstance(value, str) and _extra(type_, "size"):
         value = parse_size(value)
@@ -118,7 +118,7 @@ def _check_leaf(tree: Tree, type_: Any, path: str, report: Report) -> Any:
         return msgspec.convert(value, type_)
     except msgspec.ValidationError:
         near = near_miss(tree.value, get_args(_base(type_))) if isinstance(tree.value, str) and _is_choice(type_) else ""
-        report(tree.line, path, f"expected {_expected(type_)}, got {tree.shown()}{near}")
+        report(tree.line, path, f"expected {expected}, got {tree.shown()}{near}")
         return BAD
 
 

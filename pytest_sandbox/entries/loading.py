@@ -83,6 +83,7 @@ class _Loader:
             if problem not in self.problems:
                 self.problems.append(problem)
 
+        first = len(self.problems)
         try:
             text = file.read_bytes().decode("utf-8-sig")
         except OSError as error:
@@ -97,6 +98,7 @@ class _Loader:
         namespace, items = self._document(tree, report)
         for item in items:
             self._entry(item, namespace, file, report)
+        self.problems[first:] = sorted(self.problems[first:], key=lambda problem: problem.line or 0)
 
     def _document(self, tree: Tree, report: Any) -> tuple[str, list[Tree]]:
         if isinstance(tree.value, list):

@@ -67,12 +67,14 @@ class EntryRegistry:
         """
         problems: list[EntryProblem] = []
         loaded: dict[str, LoadedEntry] = {}
+        seen: set[str] = set()
         for entry in entries:
             id_ = f"{namespace}:{entry.name}" if namespace else entry.name
             given = _given(entry)
             checked = check_entry(_tree(given), _reporter(problems, str(entry.name)))
-            if id_ in loaded:
+            if id_ in seen:
                 _reporter(problems, entry.name)(None, "name", f'duplicate id "{id_}"; rename one of them')
+            seen.add(id_)
             if checked is not None:
                 loaded[id_] = LoadedEntry(id=id_, entry=checked, field_lines=dict.fromkeys(given.keys() - {"kind"}))
         if problems:

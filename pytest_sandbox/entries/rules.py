@@ -6,7 +6,10 @@ import posixpath
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
+
 from pytest_sandbox.commands.words import split_words
+from pytest_sandbox.entries.model import Mount
 from pytest_sandbox.entries.mounts import check_mount, parse_volume
 from pytest_sandbox.entries.tree import Report, Tree
 
@@ -47,7 +50,7 @@ def check_rules(tree: Tree, kind: str, values: Mapping[str, Any], report: Report
         values: its sound fields.
         report: called for every problem.
     """
-    _check_whitelist(tree, values, report)
+    _check_whitelist(tree, report)
     if kind == "exec.docker":
         _check_image(tree, values, report)
         _check_volumes(tree, values, report)
@@ -60,18 +63,19 @@ def _field_line(tree: Tree, name: str) -> int:
     return (tree.key_lines or {}).get(name, tree.line)
 
 
-def _item_line(tree: Tree, name: str, item: int | str) -> int:
-    line: int = tree.value[name].value[item].line
-    return line
+def _items(tree: Tree, name: str) -> list[Tree]:
+    """Return the items of a list, wrong ones included: one bad item hides no problem of the others."""
+    field = tree.value.get(name)
+    return field.value if field is not None and isinstance(field.value, list) else []
 
 
-def _check_whitelist(tree: Tree, values: Mapping[str, Any], report: Report) -> None:
-    for index, command in enumerate(values.get("command_whitelist") or ()):
-        try:
-            split_words(command)
-        except ValueError as error:
-            line = _item_line(tree, "command_whitelist", index)
-            report(line, f"command_whitelist[{index}]", f"can never run: {error}")
+def _check_whitelist(tree: Tree, report: Report) -> None:
+    for index, item in enumerate(_items(tree, "command_whitelist")):
+        if isinstance(item.value, str) and item.value:
+            try:
+                split_words(item.value)
+            except ValueError as error:
+                report(item.line, f"command_whitelist[{index}]", f"can never run: {error}")
 
 
 def _check_image(tree: Tree, values: Mapping[str, Any], report: Report) -> None:
@@ -87,25 +91,27 @@ def _check_image(tree: Tree, values: Mapping[str, Any], report: Report) -> None:
 
 def _check_volumes(tree: Tree, values: Mapping[str, Any], report: Report) -> None:
     targets: dict[str, str] = {}
-    for index, volume in enumerate(values.get("volumes", ())):
+    for index, item in enumerate(_items(tree, "volumes")):
         where = f"volumes[{index}]"
-        line = _item_line(tree, "volumes", index)
         try:
-            mount = parse_volume(volume)
+            mount = parse_volume(item.value if isinstance(item.value, str) else msgspec.convert(item.plain(), Mount))
+        except msgspec.ValidationError:
+            continue  # reported with its type
         except ValueError as error:
-            report(line, where, str(error))
+            report(item.line, where, str(error))
             continue
         wrong = check_mount(mount)
         target = posixpath.normpath(mount.target)
         if wrong:
-            report(line, where, wrong)
+            report(item.line, where, wrong)
         elif target in targets:
-            report(line, where, f"mounts on {target} again: {targets[target]} does so already")
+            report(item.line, where, f"mounts on {target} again: {targets[target]} does so already")
         targets.setdefault(target, where)
     for path in values.get("tmpfs", {}):
         target = posixpath.normpath(path)
         if target in targets:
-            report(_item_line(tree, "tmpfs", path), f"tmpfs.{path}", f"mounts on {target} again: {targets[target]} does so already")
+            line = tree.value["tmpfs"].value[path].line
+            report(line, f"tmpfs.{path}", f"mounts on {target} again: {targets[target]} does so already")
 
 
 def _check_numbers(tree: Tree, values: Mapping[str, Any], report: Report) -> None:
