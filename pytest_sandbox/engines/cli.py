@@ -1,0 +1,328 @@
+"""An engine through the ``docker`` or ``podman`` command: where no socket, or no SDK, is at hand.
+
+Attaching is the client's own ``start --attach``: its pipes are the container's streams. A client that is killed leaves its
+container running, so a container is always ended by name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import selectors
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Final, Literal
+
+from pytest_sandbox.engines.apiconfig import parse_container, parse_image
+from pytest_sandbox.engines.arguments import create_arguments, split_environment
+from pytest_sandbox.engines.attachment import ExecAttachment, PipeAttachment
+from pytest_sandbox.engines.base import DEFAULT_TIMEOUT, ContainerState, Created, EngineInfo, ImageInfo, PullProgress, Stats
+from pytest_sandbox.engines.cgroups import read_stats
+from pytest_sandbox.engines.clientconfig import CleanConfig
+from pytest_sandbox.engines.clifacts import ask_info, ask_name, parse_stats
+from pytest_sandbox.engines.commandline import Client
+from pytest_sandbox.engines.owner import OWNER_LABEL, new_name, owner_label
+from pytest_sandbox.engines.pulling import PullTracker, failure_reason
+from pytest_sandbox.engines.quirks import with_podman_ulimits
+from pytest_sandbox.engines.spec import ContainerSpec
+from pytest_sandbox.errors import ContainerGone, EngineError, EngineGone, EngineRefused, EngineTimeout, ImageNotFound, PullFailed
+from pytest_sandbox.processes import watchdog
+from pytest_sandbox.processes.spawn import end_group
+from pytest_sandbox.processes.watchdog import ContainerRemover
+
+__all__ = ["CliEngine"]
+
+_PULL_SILENCE: Final = 120.0
+_LOAD_TIMEOUT: Final = 300.0
+_REMOVER_VARIABLES: Final = ("PATH", "HOME", "USER", "TMPDIR", "LD_LIBRARY_PATH", "SSH_AUTH_SOCK", "DBUS_SESSION_BUS_ADDRESS")
+_REMOVER_PREFIXES: Final = ("DOCKER_", "CONTAINER", "XDG_", "STORAGE_", "_CONTAINERS_")
+
+
+class CliEngine:
+    """An engine through its command-line client; see `Engine` for what each method does.
+
+    Args:
+        program: the client: an absolute path.
+        url: the engine's address; None leaves it to the client's own settings.
+        environ: the client's whole environment.
+        timeout: seconds in which the engine must answer the first question.
+
+    Raises:
+        EngineError: when the client cannot be started, or no engine answers behind it.
+    """
+
+    def __init__(
+        self, program: str, *, environ: Mapping[str, str], url: str | None = None, timeout: float = DEFAULT_TIMEOUT
+    ) -> None:
+        self._client = Client(program, (), dict(environ), label=f"the engine behind {program}")
+        if url is not None:
+            # Both understand the variables; the options differ, and which of the two it is must be asked first.
+            self._client.environment = {**environ, "DOCKER_HOST": url, "CONTAINER_HOST": url}
+        self.name: Literal["docker", "podman"] = ask_name(self._client, timeout)
+        self._client.label = f"{self.name} over its command line"
+        if url is not None:
+            self._client.reach = ("--url", url) if self.name == "podman" else ("--host", url)
+        self._clean = CleanConfig(environ) if self.name == "docker" else None
+        self._names: dict[str, str] = {}
+        self._attached: dict[str, subprocess.Popen[bytes]] = {}
+        self._lock = threading.Lock()
+        variables = tuple(
+            (name, value)
+            for name, value in self._client.environment.items()
+            if name in _REMOVER_VARIABLES or name.startswith(_REMOVER_PREFIXES)
+        )
+        self.remover: ContainerRemover = ContainerRemover("", (program, *self._client.reach, "rm", "-f", "-v"), variables)
+
+    @functools.cached_property
+    def info(self) -> EngineInfo:
+        return ask_info(self._client, self.name, DEFAULT_TIMEOUT)
+
+    def _ask(self, action: str, timeout: float | None, *arguments: str, container: str = "", image: str = "") -> bytes:
+        seconds = DEFAULT_TIMEOUT if timeout is None else timeout
+        return self._client.ask(arguments, timeout=seconds, action=action, container=container, image=image).stdout
+
+    def create(self, spec: ContainerSpec, *, timeout: float | None = None) -> Created:
+        name = new_name()
+        if self.name == "podman":
+            spec = with_podman_ulimits(spec)
+        labels = {OWNER_LABEL: owner_label()}
+        arguments, environment = create_arguments(spec, name, labels, self._client.environment, self.name)
+        if self._clean is not None:
+            arguments = ["--config", str(self._clean.path), *arguments]
+        # Before the engine hears of it: our death in between must not leave a container behind.
+        watchdog.watch_container(self.remover, name)
+        try:
+            finished = self._client.ask(
+                arguments,
+                timeout=DEFAULT_TIMEOUT if timeout is None else timeout,
+                action="create a container",
+                image=spec.image,
+                environment=environment,
+            )
+        except (EngineTimeout, EngineGone):
+            raise  # it may exist, or may come into existence: the watchdog goes on minding it
+        except BaseException:
+            with contextlib.suppress(EngineError):
+                self.remove(name)
+            watchdog.unwatch_container(self.remover, name)
+            raise
+        number = finished.stdout.decode().split()[-1]
+        warnings = tuple(line.strip() for line in finished.stderr.decode("utf-8", "replace").splitlines() if line.strip())
+        with self._lock:
+            self._names[number] = name
+        return Created(number, name, warnings)
+
+    def start(self, container: str, *, timeout: float | None = None) -> None:
+        self._ask("start a container", timeout, "start", "--", container, container=container)
+
+    def open(self, container: str, *, timeout: float | None = None) -> PipeAttachment:
+        # Without keys to detach: Podman looks for them in every input, not only in that of a terminal.
+        keys = ["--detach-keys="] if self.name == "podman" else []
+        process = self._client.popen(["start", "--attach", "--interactive", *keys, "--", container])
+        with self._lock:
+            self._attached[container] = process
+        return PipeAttachment(process, engine=self._client.label)
+
+    def exec(
+        self,
+        container: str,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        work_dir: str | None = None,
+        stdin: bool = False,
+        timeout: float | None = None,
+    ) -> ExecAttachment:
+        action = "run a process in a container"
+        state = self.inspect(container, timeout=timeout)
+        if not state.is_running:
+            # The client's exit code would be 1, as if the program had ended with it.
+            raise EngineRefused(self._client.label, action, f"the container is {state.status}, not running")
+        variables, environment = split_environment(env or {}, self._client.environment)
+        options = [*variables, *(["--interactive"] if stdin else [])]
+        options += [f"--user={user}"] if user else []
+        options += [f"--workdir={work_dir}"] if work_dir else []
+        process = self._client.popen(["exec", *options, "--", container, *argv], environment=environment)
+        streams = PipeAttachment(process, engine=self._client.label)
+        if not stdin:
+            streams.end_input()
+
+        def exit_code(limit: float) -> int:
+            try:
+                return process.wait(limit)
+            except subprocess.TimeoutExpired:
+                raise EngineTimeout(self._client.label, f"wait for {action[4:]}", limit, "it still runs") from None
+
+        return ExecAttachment(streams, exit_code)
+
+    def wait(self, container: str, *, timeout: float | None) -> ContainerState:
+        action = "wait for a container"
+        deadline = None if timeout is None else time.monotonic() + timeout
+
+        def left() -> float | None:
+            return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+        with self._lock:
+            process = self._attached.get(container)
+        if process is not None:
+            try:
+                process.wait(left())
+            except subprocess.TimeoutExpired:
+                raise EngineTimeout(self._client.label, action, timeout or 0.0, "it still runs") from None
+        while True:
+            state = self.inspect(container)
+            if state.has_ended:
+                return state
+            if state.status == "created" and (state.error or process is not None):
+                words = state.error or "the engine could not start it; its words are in the container's standard error"
+                raise EngineRefused(self._client.label, "start a container", words)
+            # The client blocks until the container has ended: no looking again and again.
+            waiter = self._client.popen(["wait", "--", container], stdin=subprocess.DEVNULL)
+            try:
+                waiter.communicate(timeout=left())
+            except subprocess.TimeoutExpired:
+                raise EngineTimeout(self._client.label, action, timeout or 0.0, "it still runs") from None
+            finally:
+                end_group(waiter)
+
+    def kill(self, container: str, signal: int = 9, *, timeout: float | None = None) -> bool:
+        try:
+            self._ask("send a signal to a container", timeout, "kill", f"--signal={signal}", "--", container, container=container)
+        except EngineRefused as error:
+            if "is not running" in error.detail or "can only kill running" in error.detail:
+                return False
+            raise
+        return True
+
+    def remove(self, container: str, *, timeout: float | None = None) -> bool:
+        seconds = DEFAULT_TIMEOUT if timeout is None else timeout
+        deadline = time.monotonic() + seconds
+        action = "remove a container"
+        while True:
+            finished = self._client.run(["rm", "--force", "--volumes", "--", container], timeout=seconds, action=action)
+            error = self._client.failure(finished, action, container=container)
+            in_progress = "already in progress" in error.detail or "being removed" in error.detail
+            if not in_progress or time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
+        # "rm --force" succeeds for a container that does not exist; it prints the name of one that it has removed.
+        removed = finished.code == 0 and container.encode() in finished.stdout
+        if finished.code and not isinstance(error, ContainerGone):
+            raise error
+        with self._lock:
+            name = self._names.pop(container, container)
+            self._attached.pop(container, None)
+        watchdog.unwatch_container(self.remover, name)
+        return removed
+
+    def inspect(self, container: str, *, timeout: float | None = None) -> ContainerState:
+        found = self._ask(
+            "inspect a container", timeout, "container", "inspect", "--", container, container=container
+        )
+        return parse_container(json.loads(found)[0])
+
+    def find(self, label: str, *, timeout: float | None = None) -> list[ContainerState]:
+        action = "list containers"
+        numbers = self._ask(action, timeout, "ps", "--all", "--quiet", "--no-trunc", f"--filter=label={label}").decode().split()
+        return [parse_container(each) for each in self._inspect_all("container", numbers, action, timeout)]
+
+    def _inspect_all(self, kind: str, numbers: Sequence[str], action: str, timeout: float | None) -> list[dict[str, Any]]:
+        if not numbers:
+            return []
+        seconds = DEFAULT_TIMEOUT if timeout is None else timeout
+        # One that has gone meanwhile makes the client fail, but it tells about the others.
+        finished = self._client.run([kind, "inspect", "--", *numbers], timeout=seconds, action=action)
+        try:
+            found: list[dict[str, Any]] = json.loads(finished.stdout)
+        except ValueError:
+            raise self._client.failure(finished, action) from None
+        return found
+
+    def logs(self, container: str, *, tail: int = 100, timeout: float | None = None) -> bytes:
+        seconds = DEFAULT_TIMEOUT if timeout is None else timeout
+        finished = self._client.ask(
+            ["logs", f"--tail={tail}", "--", container],
+            timeout=seconds,
+            action="read the log of a container",
+            container=container,
+        )
+        return finished.stdout + finished.stderr
+
+    def stats(self, container: str, *, timeout: float | None = None) -> Stats:
+        state = self.inspect(container, timeout=timeout)
+        if not state.pid:  # the client would take two seconds to say nothing
+            return Stats()
+        # Told apart from a process of this machine by the id in the name of its group, so asking where it runs is not needed.
+        if (stats := read_stats(state.pid, state.id)) is not None:
+            return stats
+        line = self._ask(
+            "read the usage of a container", timeout, "stats", "--no-stream", "--format={{json .}}", "--", container, container=container
+        )
+        return parse_stats(line)
+
+    def pull(
+        self,
+        image: str,
+        *,
+        platform: str | None = None,
+        on_progress: Callable[[PullProgress], None] | None = None,
+        timeout: float | None = None,
+    ) -> ImageInfo:
+        silence = _PULL_SILENCE if timeout is None else timeout
+        tracker = PullTracker()
+        said: list[str] = []
+        options = [f"--platform={platform}"] if platform else []
+        streams = PipeAttachment(self._client.popen(["pull", *options, "--", image]), engine=self._client.label)
+        streams.end_input()
+        rest = {descriptor: b"" for descriptor in streams.read_descriptors}
+        try:
+            while streams.read_descriptors:
+                with selectors.DefaultSelector() as selector:
+                    for descriptor in streams.read_descriptors:
+                        selector.register(descriptor, selectors.EVENT_READ)
+                    ready = selector.select(silence)
+                if not ready:
+                    raise EngineTimeout(self._client.label, f'pull image "{image}"', silence, "nothing was heard for so long")
+                for key, _ in ready:
+                    for _, data in streams.read(key.fd):
+                        *lines, rest[key.fd] = (rest[key.fd] + data).replace(b"\r", b"\n").split(b"\n")
+                        for line in (line.decode("utf-8", "replace") for line in lines if line.strip()):
+                            said.append(line)
+                            if on_progress is not None:
+                                on_progress(tracker.take_line(line))
+            code = streams.process.wait(silence)
+        finally:
+            streams.close()
+        if code:
+            words = "; ".join(line for line in said if "rror" in line) or "; ".join(said[-3:])
+            raise PullFailed(self._client.label, image, failure_reason(words), words)
+        return self.inspect_image(image)
+
+    def load(self, archive: Path | IO[bytes], *, timeout: float | None = None) -> None:
+        seconds = _LOAD_TIMEOUT if timeout is None else timeout
+        self._client.ask(["load"], timeout=seconds, action="load an image", stdin=archive)
+
+    def inspect_image(self, image: str, *, timeout: float | None = None) -> ImageInfo:
+        found = self._ask("inspect an image", timeout, "image", "inspect", "--", image, image=image)
+        return parse_image(json.loads(found)[0])
+
+    def list_images(self, label: str, *, timeout: float | None = None) -> list[ImageInfo]:
+        action = "list images"
+        listed = self._ask(action, timeout, "images", "--quiet", "--no-trunc", f"--filter=label={label}").decode().split()
+        return [parse_image(each) for each in self._inspect_all("image", list(dict.fromkeys(listed)), action, timeout)]
+
+    def remove_image(self, image: str, *, timeout: float | None = None) -> bool:
+        try:
+            self._ask("remove an image", timeout, "rmi", "--", image, image=image)
+        except ImageNotFound:
+            return False
+        return True
+
+    def close(self) -> None:
+        if self._clean is not None:
+            self._clean.close()

@@ -1,0 +1,144 @@
+"""Running an engine's command-line client, and reading what it says when it fails."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Final
+
+from pytest_sandbox.errors import ContainerGone, EngineError, EngineGone, EngineRefused, EngineTimeout, ImageNotFound
+from pytest_sandbox.processes.spawn import end_group, spawn
+
+__all__ = ["Client", "Finished"]
+
+_NO_CONTAINER: Final = ("no such container", "no such object", "no container with name or id")
+_NO_IMAGE: Final = ("no such image", "image not known", "unable to find image", "failed to find image")
+_NO_ENGINE: Final = (
+    "cannot connect to the docker daemon",
+    "cannot connect to podman",
+    "error during connect",
+    "is the docker daemon running",
+    "unable to connect to podman",
+    "failed to connect to the docker api",
+    "connection reset",
+)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a client printed, and how it ended."""
+
+    code: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def words(self) -> str:
+        """Return what the client said about a failure, without its decoration."""
+        lines = [line.strip() for line in self.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+        text = "; ".join(line for line in lines if not line.startswith("See '")) or f"exit code {self.code}"
+        for prefix in ("Error response from daemon: ", "Error: ", "docker: "):
+            text = text.removeprefix(prefix)
+        return text
+
+
+@dataclass
+class Client:
+    """One program, how it reaches its engine, and its environment.
+
+    Attributes:
+        program: an absolute path.
+        reach: arguments before the command, such as ``--host URL``.
+        environment: the client's whole environment.
+        label: how the engine is called in messages.
+    """
+
+    program: str
+    reach: tuple[str, ...]
+    environment: Mapping[str, str]
+    label: str = field(default="")
+
+    def popen(
+        self, arguments: Sequence[str], *, environment: Mapping[str, str] | None = None, stdin: int = subprocess.PIPE
+    ) -> subprocess.Popen[bytes]:
+        """Start the client.
+
+        Raises:
+            EngineError: when it cannot be started (the machine's fault).
+        """
+        try:
+            return spawn((self.program, *self.reach, *arguments), env=environment or self.environment, stdin=stdin)
+        except OSError as error:
+            raise EngineError(self.label, f"start {self.program}", error.strerror or str(error)) from error
+
+    def run(
+        self,
+        arguments: Sequence[str],
+        *,
+        timeout: float,
+        action: str,
+        environment: Mapping[str, str] | None = None,
+        stdin: IO[bytes] | Path | None = None,
+    ) -> Finished:
+        """Run the client to its end.
+
+        Raises:
+            EngineTimeout: when it has not ended after ``timeout`` seconds; it is killed.
+        """
+        if isinstance(stdin, Path):
+            with stdin.open("rb") as file:
+                return self.run(arguments, timeout=timeout, action=action, environment=environment, stdin=file)
+        with tempfile.TemporaryFile() as spool:
+            source: int = subprocess.DEVNULL
+            if stdin is not None:
+                source = _descriptor(stdin, spool)
+            process = self.popen(arguments, environment=environment, stdin=source)
+            try:
+                stdout, stderr = process.communicate(timeout=timeout)
+            except subprocess.TimeoutExpired:
+                raise EngineTimeout(self.label, action, timeout, f"{self.program} {arguments[0]} did not end") from None
+            finally:
+                end_group(process)
+        return Finished(process.returncode, stdout, stderr)
+
+    def ask(
+        self,
+        arguments: Sequence[str],
+        *,
+        timeout: float,
+        action: str,
+        container: str = "",
+        image: str = "",
+        environment: Mapping[str, str] | None = None,
+        stdin: IO[bytes] | Path | None = None,
+    ) -> Finished:
+        """Do the same as `run`, and raise what a failure means."""
+        finished = self.run(arguments, timeout=timeout, action=action, environment=environment, stdin=stdin)
+        if finished.code:
+            raise self.failure(finished, action, container=container, image=image)
+        return finished
+
+    def failure(self, finished: Finished, action: str, *, container: str = "", image: str = "") -> EngineError:
+        """Return the error that a client's failure means."""
+        words = finished.words
+        text = words.lower()
+        if any(sign in text for sign in _NO_ENGINE):
+            return EngineGone(self.label, action, words)
+        if container and any(sign in text for sign in _NO_CONTAINER):
+            return ContainerGone(self.label, action, container)
+        if image and any(sign in text for sign in _NO_IMAGE):
+            return ImageNotFound(self.label, image)
+        return EngineRefused(self.label, action, words, finished.code)
+
+
+def _descriptor(source: IO[bytes], spool: IO[bytes]) -> int:
+    try:
+        return source.fileno()
+    except OSError:  # in memory only
+        while chunk := source.read(1 << 20):
+            spool.write(chunk)
+        spool.seek(0)
+        return spool.fileno()

@@ -1,0 +1,97 @@
+"""How far a pull is, and why one failed: the same from every engine's words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pytest_sandbox.engines.base import PullProgress
+
+__all__ = ["PullTracker", "failure_reason", "split_reference"]
+
+_REASONS: Final = (
+    ("rate limited", ("toomanyrequests", "rate limit", "too many requests", "429")),
+    ("disk full", ("no space left",)),
+    (
+        "no route",
+        (
+            "no such host",
+            "dial tcp",
+            "network is unreachable",
+            "no route to host",
+            "connection refused",
+            "i/o timeout",
+            "client.timeout",
+            "tls handshake",
+            "lookup ",
+            "proxyconnect",
+            "connection reset",
+            "pinging container registry",
+        ),
+    ),
+    ("denied", ("unauthorized", "authentication required", "access denied", "denied:", "requested access", "forbidden")),
+    ("not found", ("manifest unknown", "not found", "no such image", "name unknown", "repository does not exist", "no matching manifest")),
+)
+_DONE: Final = ("pull complete", "already exists", "download complete")
+
+
+def failure_reason(words: str) -> str:
+    """Return why a pull failed, from what the engine said: one of the reasons of `PullFailed`."""
+    text = words.lower()
+    if "pull access denied" in text and "repository does not exist" in text:
+        return "not found"  # a registry does not tell the two apart; a misspelt name is by far the likelier
+    for reason, signs in _REASONS:
+        if any(sign in text for sign in signs):
+            return reason
+    return "refused"
+
+
+def split_reference(image: str) -> tuple[str, str]:
+    """Return repository and tag (or digest) of a reference; the tag is "latest" where there is none."""
+    name, at, digest = image.partition("@")
+    if at:
+        return name, digest
+    head, colon, tag = image.rpartition(":")
+    return (head, tag) if colon and "/" not in tag else (image, "latest")
+
+
+class PullTracker:
+    """Add up the messages of one pull."""
+
+    def __init__(self) -> None:
+        self._layers: dict[str, tuple[int, int, bool]] = {}
+
+    def take(self, message: Mapping[str, Any]) -> PullProgress:
+        """Take one message of the API's stream into account."""
+        text = str(message.get("status") or "").strip()
+        layer = message.get("id")
+        detail = message.get("progressDetail") or {}
+        is_layer = bool(layer) and not text.lower().startswith("pulling from")
+        if is_layer:
+            done, size, complete = self._layers.get(str(layer), (0, 0, False))
+            if text.lower() == "downloading":
+                done, size = int(detail.get("current") or done), int(detail.get("total") or size)
+            if text.lower().startswith(_DONE):
+                done, complete = size, complete or not text.lower().startswith("download")
+            self._layers[str(layer)] = (done, size, complete)
+        return self._progress(f"{layer}: {text}" if is_layer else text)
+
+    def take_line(self, line: str) -> PullProgress:
+        """Take one line of a command-line client into account: without sizes, it counts layers."""
+        head, _, text = line.strip().partition(": ")
+        if text and " " not in head:
+            return self.take({"id": head, "status": text})
+        if line.startswith("Copying blob "):  # Podman
+            words = line.split()
+            return self.take({"id": words[2].rstrip(":"), "status": "Pull complete" if "done" in words else "Waiting"})
+        return self._progress(line.strip())
+
+    def _progress(self, text: str) -> PullProgress:
+        layers = self._layers.values()
+        return PullProgress(
+            sum(complete for _, _, complete in layers),
+            len(layers),
+            sum(done for done, _, _ in layers),
+            sum(size for _, size, _ in layers),
+            text,
+        )

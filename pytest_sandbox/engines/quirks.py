@@ -1,0 +1,51 @@
+"""What engines do unasked, and how it is undone."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pytest_sandbox.engines.spec import PROXY_VARIABLES, ContainerSpec, Ulimit
+
+__all__ = ["is_local", "stray_proxies", "with_podman_ulimits"]
+
+_PODMAN_DEFAULT = 1_048_576
+
+
+def is_local(url: str) -> bool:
+    """Return whether an engine at this address runs its containers on this machine, as far as the address tells."""
+    return sys.platform == "linux" and (url.startswith("unix://") or "://" not in url)
+
+
+def stray_proxies(spec: ContainerSpec, env: Sequence[str]) -> list[str]:
+    """Return the proxy variables with a value that nobody asked for: they come from the engine's own environment or settings.
+
+    Args:
+        spec: what was asked for.
+        env: the container's variables, as "NAME=value".
+    """
+    values = dict(variable.partition("=")[::2] for variable in env)
+    return [name for name in PROXY_VARIABLES if values.get(name) and name not in spec.env]
+
+
+def with_podman_ulimits(spec: ContainerSpec) -> ContainerSpec:
+    """Name the limits that Podman would make up.
+
+    As soon as one limit is given, Podman sets the number of files and of processes to 1,048,576 where they are not, and cannot
+    start the container on a machine whose own hard limits are lower.
+    """
+    if not spec.ulimits:
+        return spec
+    import resource
+
+    given = {limit.name for limit in spec.ulimits}
+    added = []
+    for name, number in (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC)):
+        hard = resource.getrlimit(number)[1]
+        if name == "nproc":
+            hard = min(hard if hard >= 0 else _PODMAN_DEFAULT, int(Path("/proc/sys/kernel/pid_max").read_text()))
+        if name not in given and 0 <= hard < _PODMAN_DEFAULT:
+            added.append(Ulimit(name=name, soft=hard, hard=hard))
+    return dataclasses.replace(spec, ulimits=(*spec.ulimits, *added))
