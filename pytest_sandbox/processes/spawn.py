@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, cast
 
 from pytest_sandbox.processes import watchdog
 
@@ -32,7 +32,7 @@ def _serve(queue: SimpleQueue[_Job]) -> None:
         if not future.set_running_or_notify_cancel():
             continue
         try:
-            process: subprocess.Popen[bytes] = subprocess.Popen(argv, text=False, **options)
+            process = cast("subprocess.Popen[bytes]", subprocess.Popen(argv, **options))
         except BaseException as error:
             future.set_exception(error)
         else:

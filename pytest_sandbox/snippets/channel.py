@@ -1,4 +1,4 @@
-"""One runner process, and the loop that carries an execution through it.
+"""One runner, and the loop that carries an execution through it.
 
 The loop runs in the caller's thread and never waits for anything but the pipes: requests are written as the runner takes them, its
 output is read as it comes, tools run elsewhere and ring a bell. So no amount of data on one pipe can block another, and the clock,
@@ -11,23 +11,19 @@ import contextlib
 import os
 import secrets
 import select
-import signal
-import subprocess
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Final
 
 import msgspec
 
 from pytest_sandbox.errors import ExecutorBroken
-from pytest_sandbox.processes.spawn import end_group, end_group_soon
-from pytest_sandbox.processes.usage import Meter
 from pytest_sandbox.result import ExecuteResult, printable
 from pytest_sandbox.snippets import protocol
 from pytest_sandbox.snippets.base import Request
 from pytest_sandbox.snippets.execution import Execution
+from pytest_sandbox.snippets.link import Death, Link, StartingRunner
 
 __all__ = ["START_TIMEOUT", "Runner"]
 
@@ -37,42 +33,35 @@ START_TIMEOUT: Final = 30.0
 _TICK: Final = 0.02
 """Seconds between looks at memory and CPU time."""
 
-_READ: Final = 1 << 18
+_WRITE: Final = 1 << 20
 _STDERR_KEPT: Final = 4096
 _DRAIN: Final = 1.0
 """Seconds that a dead runner's pipes may stay open (a grandchild can hold them) before they are given up."""
 
 
 class Runner:
-    """A runner process; serves one execution at a time.
+    """A runner; serves one execution at a time.
 
     Args:
         name: the executor's name, for errors.
-        process: the process, as it is being started.
+        starting: the runner, as it is being started.
         on_ready: called when it is ready, and no snippet has run in it.
-        on_end: called when it has ended; not necessarily in the same thread.
     """
 
-    def __init__(
-        self,
-        name: str,
-        process: Future[subprocess.Popen[bytes]],
-        *,
-        on_ready: Callable[[], None] = lambda: None,
-        on_end: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, name: str, starting: StartingRunner, *, on_ready: Callable[[], None] = lambda: None) -> None:
         self._name = name
-        self._starting = process
+        self._starting = starting
         self._on_ready = on_ready
-        self._on_end = on_end
-        self._process: subprocess.Popen[bytes] | None = None
+        self._link: Link | None = None
+        self._bell: tuple[int, int] | None = None
+        self._lock = threading.Lock()
         self._nonce = "-"
         self._input = bytearray()
         self._searched = 0
         self._output = bytearray()
         self._stderr = bytearray()
-        self._stdout_open = self._stderr_open = True
-        self._closing = False
+        self._polled: dict[int, int] = {}
+        self._poll = select.poll()
         self._interrupted = False
         self.is_ready = False
         self.is_idle = False
@@ -91,104 +80,74 @@ class Runner:
         """
         deadline = time.monotonic() + timeout
         try:
-            self._process = process = self._starting.result(timeout)
-        except FutureTimeoutError:
-            self._starting.cancel()
-            raise ExecutorBroken(self._name, f"the process was not started within {timeout:g} s") from None
+            self._link = link = self._starting.wait(timeout)
+        except TimeoutError:
+            self._starting.abandon()
+            raise ExecutorBroken(self._name, f"it was not started within {timeout:g} s") from None
         except OSError as error:
-            raise ExecutorBroken(self._name, f"the process cannot be started: {error}") from error
-        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
-        self._stdin, self._stdout, self._stderr_fd = (pipe.fileno() for pipe in (process.stdin, process.stdout, process.stderr))
-        for descriptor in (self._stdin, self._stdout, self._stderr_fd):
-            os.set_blocking(descriptor, False)
-        self._bell_out, self._bell_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._poll = select.poll()
-        for descriptor in (self._stdout, self._stderr_fd, self._bell_out):
-            self._poll.register(descriptor, select.POLLIN)
-        self._meter = Meter(process.pid)
+            raise ExecutorBroken(self._name, f"it cannot be started: {error}") from error
         try:
-            self._read_ready(deadline, timeout)
+            self._bell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            self._poll.register(self._bell[0], select.POLLIN)
+            self._read_ready(link, deadline, timeout)
             self._on_ready()
+            self.is_ready = self.is_idle = True
         except BaseException:
             self.kill()
             raise
 
-    def _read_ready(self, deadline: float, timeout: float) -> None:
+    def _read_ready(self, link: Link, deadline: float, timeout: float) -> None:
         while True:
-            self._wait(max(0.0, deadline - time.monotonic()))
+            self._wait(link, deadline - time.monotonic())
             for line in self._lines(1 << 20):
                 try:
                     message = protocol.decode(line)
                 except (msgspec.DecodeError, RecursionError):
                     message = None
                 if not isinstance(message, protocol.Ready) or message.protocol != protocol.PROTOCOL:
-                    raise ExecutorBroken(
-                        self._name, f"its first message is not the expected one: {line[:200]!r}", self._last_words()
-                    )
+                    found = f"its first message is not the expected one: {line[:200]!r}"
+                    raise ExecutorBroken(self._name, found, self._last_words())
                 self.versions = message.versions
-                self.is_ready = self.is_idle = True
                 return
-            if not self._stdout_open:
-                code = self.kill()
-                raise ExecutorBroken(
-                    self._name, f"the process ended before it was ready ({_how_it_ended(code)})", self._last_words()
-                )
+            if not link.read_descriptors or link.has_ended():
+                death = link.end()
+                raise ExecutorBroken(self._name, f"it ended before it was ready ({death.how})", self._last_words())
             if time.monotonic() >= deadline:
                 raise ExecutorBroken(self._name, f"it was not ready within {timeout:g} s", self._last_words())
 
-    @property
-    def pid(self) -> int | None:
-        """The process id, once the process is there."""
-        return None if self._process is None else self._process.pid
-
     def is_reusable(self) -> bool:
         """Whether an idle runner is alive and silent: one that speaks unasked is not to be trusted again."""
-        process = self._process
-        if process is None or self._closing:
-            return False
-        return process.poll() is None and not self._input and not self._poll.poll(0)
+        link = self._link
+        return link is not None and self.is_idle and not link.has_ended() and not self._input and not self._poll.poll(0)
 
-    def kill(self) -> int | None:
-        """End the process and everything in its group; safe to call twice, and from another thread.
+    def kill(self) -> Death | None:
+        """End the runner and all it started; safe to call twice.
 
         Returns:
-            Its return code, or None when it was never started.
+            How it ended; None when it never ran.
         """
-        self._closing = True
-        if self._process is None:
-            if not self._starting.cancel():
-                with contextlib.suppress(Exception):
-                    end_group(self._starting.result(START_TIMEOUT))
-            self._on_end()
+        self.is_idle = False
+        if self._link is None:
+            self._starting.abandon()
             return None
-        with contextlib.suppress(OSError):
-            self._drain_stderr()
-        code = end_group(self._process)
+        death = self._link.end()
         self._close_bell()
-        self._on_end()
-        return code
-
-    def _close_bell(self) -> None:
-        for name in ("_bell_in", "_bell_out"):
-            descriptor = self.__dict__.pop(name, None)
-            if descriptor is not None:
-                os.close(descriptor)
+        return death
 
     def retire(self) -> None:
-        """End an idle process without waiting for the kernel to be done with it."""
-        if self._process is None or self._closing:
+        """End an idle runner without waiting for it."""
+        if self._link is None or not self.is_idle:
             self.kill()
         else:
-            self.interrupt()
+            self.is_idle = False
+            self._link.end_soon()
             self._close_bell()
-            end_group_soon(self._process, self._on_end)
 
     def interrupt(self) -> None:
-        """Kill the process from another thread, while `run` is waiting for it: `run` then ends, and cleans up."""
-        self._closing = self._interrupted = True
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        """Kill the runner from another thread, while `run` is waiting for it: `run` then ends, and cleans up."""
+        self._interrupted = True
+        if self._link is not None:
+            self._link.interrupt()
 
     # -- one execution ----------------------------------------------------------------------------------------
 
@@ -198,38 +157,41 @@ class Runner:
         Returns:
             The result, or None when the runner was interrupted.
         """
+        link = self._link
+        assert link is not None, "run() comes after wait_until_ready()"
         self.is_idle = False
         self._nonce = secrets.token_hex(16)
         execution = Execution(self._name, request, self._nonce)
-        execution.sampled(self._meter.sample())
+        execution.sampled(link.sample())
         request.tools.attach(self._ring)
         self._output += execution.begin(time.monotonic())
         try:
-            self._carry(execution)
+            self._carry(link, execution)
         except BaseException:
             self.kill()
             raise
         finally:
             request.tools.attach(None)
             execution.finished(time.monotonic())
-        execution.sampled(self._meter.sample())
-        self.is_idle = execution.is_over and execution.is_clean and not self._output and not self._closing
+        execution.sampled(link.sample())
+        self.is_idle = execution.is_over and execution.is_clean and not self._output and not self._interrupted
         if not self.is_idle:
-            code = self.kill()
+            death = link.end()
+            self._close_bell()
             if not execution.is_over:
                 if self._interrupted:
                     return None
-                execution.explain_death(_how_it_ended(code), self._last_words())
+                execution.explain_death(death, self._last_words())
         return execution.result()
 
-    def _carry(self, execution: Execution) -> None:
+    def _carry(self, link: Link, execution: Execution) -> None:
         """Move messages until the execution is over, or the runner is gone."""
-        silent_since: float | None = None
+        gone_since: float | None = None
         next_sample = time.monotonic() + _TICK
         while True:
-            self._write()
+            self._write(link)
             now = time.monotonic()
-            heard = self._wait(min(execution.next_check(now), next_sample - now))
+            heard = self._wait(link, min(execution.next_check(now), next_sample - now))
             now = time.monotonic()
             for line in self._lines(execution.line_most):
                 execution.receive(line, now)
@@ -240,68 +202,53 @@ class Runner:
                 execution.overflowed(len(self._input))
             sample = None
             if now >= next_sample:
-                sample = self._meter.sample()
+                sample = link.sample()
                 next_sample = now + _TICK
             execution.check(now, sample)
-            # A grandchild can hold the pipes open after the runner's own end.
-            if not heard and self._process is not None and self._process.poll() is not None:
-                silent_since = silent_since or now
-            gone = not self._stdout_open or (silent_since is not None and now - silent_since > _DRAIN)
-            if execution.is_over or gone:
+            # Something that the runner started can hold its pipes open after its own end.
+            if not heard and link.has_ended():
+                gone_since = gone_since or now
+            is_gone = not link.read_descriptors or (gone_since is not None and now - gone_since > _DRAIN)
+            if execution.is_over or is_gone:
                 return
 
     # -- pipes ------------------------------------------------------------------------------------------------
 
-    def _write(self) -> None:
-        """Write what the runner takes now; ask to be woken for the rest."""
-        if not self._output:
-            return
+    def _write(self, link: Link) -> None:
+        """Write what the runner takes now; the rest waits for the next turn."""
         try:
             while self._output:
-                written = os.write(self._stdin, memoryview(self._output)[: 1 << 20])
+                written = link.write(memoryview(self._output)[:_WRITE])
+                if written == 0:
+                    return
                 del self._output[:written]
-        except BlockingIOError:
-            self._poll.register(self._stdin, select.POLLOUT)
-            return
         except BrokenPipeError:
-            self._output.clear()  # it is dying: its stdout tells
-        with contextlib.suppress(KeyError):
-            self._poll.unregister(self._stdin)
+            self._output.clear()  # it is dying: the end of its output tells
 
-    def _wait(self, timeout: float) -> bool:
-        """Wait for something to read or write; return whether there was anything."""
-        events = self._poll.poll(max(0.0, timeout) * 1000)
-        for descriptor, _event in events:
-            if descriptor == self._stdout:
-                self._read_stdout()
-            elif descriptor == self._stderr_fd:
-                self._drain_stderr()
-            elif descriptor == self._bell_out:
+    def _wait(self, link: Link, timeout: float) -> bool:
+        """Wait for something to read or to write, and read; return whether there was anything."""
+        wanted = dict.fromkeys(link.read_descriptors, select.POLLIN)
+        if self._output and link.write_descriptor is not None:
+            wanted[link.write_descriptor] = wanted.get(link.write_descriptor, 0) | select.POLLOUT
+        if wanted != self._polled:
+            for descriptor in self._polled.keys() - wanted.keys():
+                self._poll.unregister(descriptor)
+            for descriptor, events in wanted.items():
+                self._poll.register(descriptor, events)
+            self._polled = wanted
+        ready = self._poll.poll(max(0.0, timeout) * 1000)
+        for descriptor, events in ready:
+            if self._bell is not None and descriptor == self._bell[0]:
                 with contextlib.suppress(BlockingIOError):
-                    os.read(self._bell_out, 4096)
-        return bool(events)
-
-    def _read_stdout(self) -> None:
-        try:
-            data = os.read(self._stdout, _READ)
-        except BlockingIOError:
-            return
-        self._input += data
-        if not data:
-            self._stdout_open = False
-            self._poll.unregister(self._stdout)
-
-    def _drain_stderr(self) -> None:
-        while self._stderr_open:
-            try:
-                data = os.read(self._stderr_fd, _READ)
-            except BlockingIOError:
-                return
-            if not data:
-                self._stderr_open = False
-                self._poll.unregister(self._stderr_fd)
-            self._stderr += data
-            del self._stderr[:-_STDERR_KEPT]
+                    os.read(descriptor, 4096)
+            elif events & ~select.POLLOUT and descriptor in link.read_descriptors:
+                for stream, data in link.read(descriptor):
+                    if stream == "stdout":
+                        self._input += data
+                    else:
+                        self._stderr += data
+                        del self._stderr[:-_STDERR_KEPT]
+        return bool(ready)
 
     def _lines(self, most: int) -> list[bytes]:
         """Take all complete lines out of the buffer, without their stamps; unstamped ones are dropped."""
@@ -320,20 +267,16 @@ class Runner:
         return lines
 
     def _ring(self) -> None:
-        bell = self.__dict__.get("_bell_in")
-        if bell is not None:
-            with contextlib.suppress(BlockingIOError, OSError):
-                os.write(bell, b"!")
+        with self._lock:
+            if self._bell is not None:
+                with contextlib.suppress(BlockingIOError):
+                    os.write(self._bell[1], b"!")
+
+    def _close_bell(self) -> None:
+        with self._lock:
+            bell, self._bell = self._bell, None
+        for descriptor in bell or ():
+            os.close(descriptor)
 
     def _last_words(self) -> str:
         return printable(self._stderr.decode("utf-8", "replace")).strip()
-
-
-def _how_it_ended(code: int | None) -> str:
-    if code is None:
-        return "it could not be ended"
-    if code < 0:
-        with contextlib.suppress(ValueError):
-            return f"by signal {signal.Signals(-code).name}"
-        return f"by signal {-code}"
-    return f"with exit code {code}"

@@ -12,6 +12,7 @@ from typing import ClassVar, Final
 from pytest_sandbox.processes.spawn import spawn_soon
 from pytest_sandbox.snippets.base import ExecutorInfo, ExecutorOptions
 from pytest_sandbox.snippets.channel import Runner
+from pytest_sandbox.snippets.link import StartingProcess
 from pytest_sandbox.snippets.runner_executor import ENVIRONMENT, RUNNERS, RunnerExecutor
 from pytest_sandbox.snippets.runtimes import find_deno
 
@@ -73,12 +74,9 @@ class DenoExecutor(RunnerExecutor):
         if template is not None:
             shutil.copytree(template, home, dirs_exist_ok=True)
         environment = {**ENVIRONMENT, **_ENVIRONMENT, "DENO_DIR": str(home)}
-        return Runner(
-            self.name,
-            spawn_soon(self._command(), env=environment),
-            on_ready=lambda: self._keep_template(home),
-            on_end=lambda: shutil.rmtree(home, ignore_errors=True),
-        )
+        process = spawn_soon(self._command(), env=environment)
+        starting = StartingProcess(process, on_end=lambda: shutil.rmtree(home, ignore_errors=True))
+        return Runner(self.name, starting, on_ready=lambda: self._keep_template(home))
 
     def _keep_template(self, home: Path) -> None:
         if self._template is None:

@@ -18,6 +18,7 @@ from pytest_sandbox.processes.usage import Sample
 from pytest_sandbox.result import ErrorKind, ExecuteResult, LogEntry, SnippetError, Usage
 from pytest_sandbox.snippets import protocol
 from pytest_sandbox.snippets.base import Request
+from pytest_sandbox.snippets.link import Death
 from pytest_sandbox.values import UNDEFINED, ValueCannotCross, from_wire
 
 __all__ = ["MEMORY_SLACK", "OUTPUT_FACTOR", "Execution"]
@@ -132,17 +133,14 @@ class Execution:
         """End it because one line is larger than any legal one."""
         self._limit("limit", "result", f"one message of the runner is larger than {self.line_most} bytes (it has {size} so far)")
 
-    def explain_death(self, how: str, last_words: str) -> None:
+    def explain_death(self, death: Death, last_words: str) -> None:
         """End it because the runner ended without a last message."""
         words = f"; its last words: {last_words}" if last_words else ""
-        if _OUT_OF_MEMORY_REGEXP.search(last_words):
-            self._limit(
-                "memory",
-                "memory",
-                f"the engine ran out of memory, the limit is {self._limits.memory} bytes (the runner ended {how})",
-            )
+        if death.out_of_memory or _OUT_OF_MEMORY_REGEXP.search(last_words):
+            found = f"the engine ran out of memory, the limit is {self._limits.memory} bytes"
+            self._limit("memory", "memory", f"{found} (the runner ended {death.how})")
         else:
-            self._end(SnippetError("crash", "RunnerCrashed", f"the runner ended without a result, {how}{words}"))
+            self._end(SnippetError("crash", "RunnerCrashed", f"the runner ended without a result, {death.how}{words}"))
 
     def _violation(self, what: str) -> None:
         self._end(SnippetError("crash", "ProtocolViolation", f"the runner sent {what}"))

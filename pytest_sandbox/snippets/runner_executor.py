@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from pathlib import Path
-from subprocess import Popen
 from typing import Any, ClassVar, Final
 
 from pytest_sandbox.errors import ExecutorClosed
@@ -15,6 +13,7 @@ from pytest_sandbox.processes.spawn import spawn_soon
 from pytest_sandbox.result import ExecuteResult, SnippetError
 from pytest_sandbox.snippets.base import Request, SnippetExecutor
 from pytest_sandbox.snippets.channel import Runner
+from pytest_sandbox.snippets.link import StartingProcess
 from pytest_sandbox.snippets.pool import RunnerPool
 from pytest_sandbox.snippets.tools import inside_tool_of
 
@@ -61,8 +60,7 @@ class RunnerExecutor(SnippetExecutor):
         return max(8, (memory if isinstance(memory, int) else _NO_MEMORY_LIMIT) // MIB)
 
     def _start(self) -> Runner:
-        process: Future[Popen[bytes]] = spawn_soon(self._command(), env=ENVIRONMENT)
-        return Runner(self.name, process)
+        return Runner(self.name, StartingProcess(spawn_soon(self._command(), env=ENVIRONMENT)))
 
     def _run(self, request: Request) -> ExecuteResult:
         with self._pool.lend(request.tools, extra=inside_tool_of(self)) as runner:

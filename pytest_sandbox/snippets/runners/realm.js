@@ -595,7 +595,21 @@
 
   const REFUSED_NAMES = new Set(["__proto__", "constructor", "then", "toJSON"]);
 
-  function attach(send, end, timer, load, configuration) {
+  // What a channel throws (a snippet can call one with next to no stack left) is an object of the runner's own realm, and would
+  // lead a snippet there: an error of this realm takes its place.
+  function shielded(channel) {
+    return (...values) => {
+      try {
+        channel(...values);
+      } catch {
+        throw new RangeError("Cannot reach the host: the call stack or the memory is used up");
+      }
+    };
+  }
+
+  function attach(...channels) {
+    const configuration = channels.pop();
+    const [send, end, timer, load] = channels.map(shielded);
     const { tools, output, result } = parse(configuration);
     const mostOutput = output ?? Infinity; // characters, which are never more than bytes: the host counts exactly
     const mostResult = result ?? Infinity;

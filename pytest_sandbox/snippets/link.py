@@ -1,0 +1,195 @@
+"""How the channel reaches a runner, wherever it runs: here a process on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+from pytest_sandbox.processes.spawn import end_group, end_group_soon
+from pytest_sandbox.processes.usage import Meter, Sample
+
+__all__ = ["Death", "Link", "ProcessLink", "StartingProcess", "StartingRunner"]
+
+_READ: Final = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How a runner ended.
+
+    Attributes:
+        how: in words, such as "by signal SIGKILL".
+        out_of_memory: whether the kernel ended it because its container was full.
+    """
+
+    how: str
+    out_of_memory: bool = False
+
+
+class Link(Protocol):
+    """The pipes of a runner that runs, and the power over its life."""
+
+    @property
+    def read_descriptors(self) -> tuple[int, ...]:
+        """Descriptors to poll for input; those at their end are gone from it."""
+
+    @property
+    def write_descriptor(self) -> int | None:
+        """The descriptor to poll for output."""
+
+    def read(self, descriptor: int) -> list[tuple[Literal["stdout", "stderr"], bytes]]:
+        """Return what has arrived at one of `read_descriptors`; empty when nothing has, or at the end."""
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Return how many bytes were taken, 0 when none can be now; raises `BrokenPipeError` when nobody reads."""
+
+    def has_ended(self) -> bool:
+        """Whether the runner is gone, even if something still holds its pipes open."""
+
+    def sample(self) -> Sample | None:
+        """Measure the runner; None when that is not possible."""
+
+    def interrupt(self) -> None:
+        """Kill the runner and wait for nothing; from any thread."""
+
+    def end(self) -> Death:
+        """Kill the runner, wait until it is gone, and let go of all it had; safe to call twice."""
+
+    def end_soon(self) -> None:
+        """Kill the runner now, and leave the waiting to another thread."""
+
+
+class StartingRunner(Protocol):
+    """A runner that is being started."""
+
+    def wait(self, timeout: float) -> Link:
+        """Return the runner once it runs.
+
+        Raises:
+            TimeoutError: when it does not run within that many seconds.
+            OSError: when it cannot be started.
+        """
+
+    def abandon(self) -> None:
+        """End it, however far it has come."""
+
+
+class ProcessLink:
+    """A runner that is a process of ours.
+
+    Args:
+        process: the process, with three pipes.
+        on_end: called once when it has ended; not necessarily in the same thread.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], on_end: Callable[[], None]) -> None:
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        self._process = process
+        self._on_end = on_end
+        self._input = process.stdin.fileno()
+        self._open: dict[int, Literal["stdout", "stderr"]] = {process.stdout.fileno(): "stdout", process.stderr.fileno(): "stderr"}
+        for descriptor in (self._input, *self._open):
+            os.set_blocking(descriptor, False)
+        self._meter = Meter(process.pid)
+        self._lock = threading.Lock()
+        self._death: Death | None = None
+
+    @property
+    def read_descriptors(self) -> tuple[int, ...]:
+        """Descriptors to poll for input."""
+        return tuple(self._open)
+
+    @property
+    def write_descriptor(self) -> int | None:
+        """The descriptor to poll for output."""
+        return self._input
+
+    def read(self, descriptor: int) -> list[tuple[Literal["stdout", "stderr"], bytes]]:
+        """Return what has arrived."""
+        try:
+            data = os.read(descriptor, _READ)
+        except BlockingIOError:
+            return []
+        if not data:
+            self._open.pop(descriptor, None)
+            return []
+        return [(self._open[descriptor], data)]
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Write to the runner."""
+        try:
+            return os.write(self._input, data)
+        except BlockingIOError:
+            return 0
+
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._process.poll() is not None
+
+    def sample(self) -> Sample | None:
+        """Measure the process."""
+        return self._meter.sample()
+
+    def interrupt(self) -> None:
+        """Kill the process group."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def end(self) -> Death:
+        """Kill the process group, reap the process, close the pipes."""
+        with self._lock:
+            if self._death is None:
+                self._death = Death(_how_it_ended(end_group(self._process)))
+                self._open.clear()
+                self._on_end()
+            return self._death
+
+    def end_soon(self) -> None:
+        """Kill the process group now; reap the process in another thread."""
+        with self._lock:
+            if self._death is None:
+                self._death = Death("by its retirement")
+                self._open.clear()
+                end_group_soon(self._process, self._on_end)
+
+
+class StartingProcess:
+    """A process of ours that is being started.
+
+    Args:
+        process: as it comes from `spawn_soon`.
+        on_end: as for `ProcessLink`.
+    """
+
+    def __init__(self, process: Future[subprocess.Popen[bytes]], on_end: Callable[[], None] = lambda: None) -> None:
+        self._process = process
+        self._on_end = on_end
+
+    def wait(self, timeout: float) -> Link:
+        """Return the link to the process once it runs."""
+        return ProcessLink(self._process.result(timeout), self._on_end)
+
+    def abandon(self) -> None:
+        """End it, however far it has come."""
+        if self._process.cancel():
+            self._on_end()
+        else:
+            with contextlib.suppress(OSError):
+                end_group_soon(self._process.result(), self._on_end)
+
+
+def _how_it_ended(code: int | None) -> str:
+    if code is None:
+        return "but it could not be reaped"
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return f"by signal {signal.Signals(-code).name}"
+        return f"by signal {-code}"
+    return f"with exit code {code}"
