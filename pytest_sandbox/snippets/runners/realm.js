@@ -26,6 +26,7 @@
   const { isArray } = Array;
   const { isSafeInteger, isInteger } = Number;
   const { parse, stringify } = JSON;
+  const { fromCharCode } = String;
   const TheProxy = typeof Proxy === "function" ? Proxy : undefined;
   const ThePromise = Promise;
   const TheError = Error;
@@ -42,6 +43,7 @@
   const setForEach = uncurry(Set.prototype.forEach);
   const typedArrayPrototype = getPrototypeOf(Uint8Array.prototype);
   const typedArrayTag = uncurry(getOwnPropertyDescriptor(typedArrayPrototype, Symbol.toStringTag).get);
+  const typedArrayLength = uncurry(getOwnPropertyDescriptor(typedArrayPrototype, "length").get);
 
   // -- hardening ------------------------------------------------------------------------------------------
 
@@ -72,14 +74,14 @@
       defineProperty(blocked, "name", { value: name });
       defineProperty(blocked, "prototype", { value: prototype, writable: false });
       defineProperty(prototype, "constructor", { value: blocked, writable: true, configurable: true });
-      if (name === "Function") defineProperty(global, "Function", { value: blocked });
+      if (name === "Function") defineProperty(global, "Function", { value: blocked, enumerable: false });
     }
     const blockedEval = {
       eval() {
         throw new EvalError("Cannot generate code: eval is blocked in the sandbox");
       },
     }.eval;
-    defineProperty(global, "eval", { value: blockedEval });
+    defineProperty(global, "eval", { value: blockedEval, enumerable: false });
   }
 
   // Every accessor costs a microsecond in every fresh realm: what people extend gets one for each property, the rest for these.
@@ -176,18 +178,32 @@
 
   const BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   const UNBASE64 = new Uint8Array(128);
-  for (let i = 0; i < 64; i++) UNBASE64[BASE64.charCodeAt(i)] = i;
+  const BASE64_CODES = new Uint8Array(64);
+  const PADDING = "=".charCodeAt(0);
+  for (let i = 0; i < 64; i++) {
+    BASE64_CODES[i] = BASE64.charCodeAt(i);
+    UNBASE64[BASE64_CODES[i]] = i;
+  }
 
-  function toBase64(bytes) {
-    let out = "";
-    for (let i = 0; i < bytes.length; i += 3) {
-      const left = bytes.length - i;
-      const bits = (bytes[i] << 16) | ((left > 1 ? bytes[i + 1] : 0) << 8) | (left > 2 ? bytes[i + 2] : 0);
-      out += BASE64[bits >> 18] + BASE64[(bits >> 12) & 63];
-      out += left > 1 ? BASE64[(bits >> 6) & 63] : "=";
-      out += left > 2 ? BASE64[bits & 63] : "=";
+  // In pieces that become flat strings: one character after the other would make millions of little ones.
+  function toBase64(bytes, length) {
+    const PIECE = 6144;
+    const pieces = [];
+    const codes = new Uint8Array((PIECE / 3) * 4);
+    for (let start = 0; start < length; start += PIECE) {
+      const end = start + PIECE < length ? start + PIECE : length;
+      let at = 0;
+      for (let i = start; i < end; i += 3) {
+        const left = end - i;
+        const bits = (bytes[i] << 16) | ((left > 1 ? bytes[i + 1] : 0) << 8) | (left > 2 ? bytes[i + 2] : 0);
+        codes[at++] = BASE64_CODES[bits >> 18];
+        codes[at++] = BASE64_CODES[(bits >> 12) & 63];
+        codes[at++] = left > 1 ? BASE64_CODES[(bits >> 6) & 63] : PADDING;
+        codes[at++] = left > 2 ? BASE64_CODES[bits & 63] : PADDING;
+      }
+      pieces.push(apply(fromCharCode, undefined, at === codes.length ? codes : codes.subarray(0, at)));
     }
-    return out;
+    return pieces.join("");
   }
 
   function fromBase64(text) {
@@ -204,9 +220,16 @@
   }
 
   class CannotCross {
+    #isOurs;
+
     constructor(path, reason, limit) {
       this.message = `${path}: ${reason}`;
       this.limit = limit;
+    }
+
+    // Unlike instanceof, this asks nothing of a Proxy that a snippet threw.
+    static is(error) {
+      return isObject(error) && #isOurs in error;
     }
   }
 
@@ -223,6 +246,7 @@
     [WeakMap, "a WeakMap cannot cross"],
     [WeakSet, "a WeakSet cannot cross"],
     [Iterator, "an iterator cannot cross; spread it into an array"],
+    [{ prototype: asyncIteratorPrototype }, "an async iterator cannot cross; collect its values in an array"],
     [Number, "a Number object cannot cross; pass the number itself"],
     [String, "a String object cannot cross; pass the string itself"],
     [Boolean, "a Boolean object cannot cross; pass the boolean itself"],
@@ -243,9 +267,13 @@
     let size = 0;
     const parents = [];
 
+    function tooLarge(path) {
+      return new CannotCross(path, `it is larger than the limit result of ${most} bytes`, "result");
+    }
+
     function take(text, path) {
       size += text.length;
-      if (size > most) throw new CannotCross(path, `it is larger than the limit result of ${most} bytes`, "result");
+      if (size > most) throw tooLarge(path);
       return text;
     }
 
@@ -273,8 +301,9 @@
 
     function pairs(entries, path, depth) {
       let out = "";
+      let index = 0;
       for (const [key, value, at] of entries) {
-        out += `${out === "" ? "" : ","}[${encode(key, `${path} key`, depth)},${encode(value, at, depth)}]`;
+        out += `${out === "" ? "" : ","}[${encode(key, `${path} key ${index++}`, depth)},${encode(value, at, depth)}]`;
       }
       return `[${out}]`;
     }
@@ -300,7 +329,24 @@
     function error(value, path, depth) {
       const { cause } = value;
       const inner = cause === undefined ? "" : `,"cause":${encode(cause, `${path}.cause`, depth)}`;
-      return `{"$":"e","v":${take(stringify(describe(value)), path).slice(0, -1)}${inner}}}`;
+      const described = describe(value);
+      return `{"$":"e","v":${take(stringify({ ...described, stack: ownStack(described.stack) }), path).slice(0, -1)}${inner}}}`;
+    }
+
+    function bytes(value, path) {
+      const length = typedArrayLength(value);
+      // Before it is encoded: what is far too large would fill the memory first.
+      if ((length * 4) / 3 > most) throw tooLarge(path);
+      return take(`{"$":"b","v":"${toBase64(value, length)}"}`, path);
+    }
+
+    // Only a constructor makes the real thing; whatever else inherits from its prototype has nothing inside.
+    function inside(read, value, path, name) {
+      try {
+        return read(value);
+      } catch {
+        throw new CannotCross(path, `what only inherits from ${name}.prototype cannot cross; make it with new ${name}()`);
+      }
     }
 
     function object(value, path, depth) {
@@ -308,21 +354,22 @@
       const prototype = getPrototypeOf(value);
       if (prototype === null || prototype === known.Object) return plain(value, path, depth);
       const tag = typedArrayTag(value);
-      if (tag === "Uint8Array") return take(`{"$":"b","v":"${toBase64(value)}"}`, path);
+      if (tag === "Uint8Array") return bytes(value, path);
       if (tag !== undefined) throw new CannotCross(path, `a ${tag} cannot cross; use an array or a Uint8Array`);
       if (inherits(value, known.Date)) {
-        const time = dateGetTime(value);
+        const time = inside(dateGetTime, value, path, "Date");
         if (time !== time) throw new CannotCross(path, "an invalid Date cannot cross");
         return take(`{"$":"d","v":${time}}`, path);
       }
       if (inherits(value, known.Map)) {
         const entries = [];
-        mapForEach(value, (item, key) => entries.push([key, item, `${path}.get(${typeof key === "string" ? stringify(key.slice(0, 40)) : typeof key})`]));
+        const at = (key) => `${path}.get(${typeof key === "string" ? stringify(key.slice(0, 40)) : typeof key})`;
+        inside((map) => mapForEach(map, (item, key) => entries.push([key, item, at(key)])), value, path, "Map");
         return `{"$":"m","v":${pairs(entries, path, depth)}}`;
       }
       if (inherits(value, known.Set)) {
         const members = [];
-        setForEach(value, (member) => members.push(member));
+        inside((set) => setForEach(set, (member) => members.push(member)), value, path, "Set");
         return `{"$":"s","v":${list(members, path, depth, "member")}}`;
       }
       if (inherits(value, known.Error)) return error(value, path, depth);
@@ -459,6 +506,12 @@
   function snippetFrames(stack) {
     const isForeign = (line) => /^ +at /.test(line) && !/\bsnippet\.[jt]s:\d/.test(line);
     return stack.split("\n").filter((line) => !isForeign(line)).join("\n");
+  }
+
+  // The same, but empty when no line is the snippet's own, as the host has it for what was thrown.
+  function ownStack(stack) {
+    const cut = snippetFrames(stack);
+    return /^ +at /m.test(cut) ? cut : "";
   }
 
   // -- console --------------------------------------------------------------------------------------------------
@@ -660,7 +713,7 @@
           const texts = args.map((value, index) => (value === undefined ? "null" : encode(value, `args[${index}]`, 1)));
           message = `"name":${stringify(toWellFormed(name))},"args":[${texts.join(",")}]}`;
         } catch (error) {
-          if (!(error instanceof CannotCross)) throw error;
+          if (!CannotCross.is(error)) throw error;
           throw new (error.limit ? RangeError : TypeError)(`Cannot call tool ${stringify(name)}: ${error.message}`);
         }
         const id = ++lastCall;
@@ -708,9 +761,9 @@
       return id;
     }
 
-    function disarm(id) {
+    const disarm = (id) => {
       timers.delete(id);
-    }
+    };
 
     function guarded(callback, args) {
       try {
@@ -761,7 +814,7 @@
       try {
         finish(`"op":"result","value":${encoder(mostResult)(value, "value", 0)}`);
       } catch (error) {
-        if (!(error instanceof CannotCross)) fail(error);
+        if (!CannotCross.is(error)) fail(error);
         else {
           const message = `Cannot return ${error.message}`;
           failWith(error.limit ? { kind: "limit", limit: error.limit, name: "LimitExceeded", message } : { kind: "runtime", name: "TypeError", message });
