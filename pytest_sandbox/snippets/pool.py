@@ -5,13 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from pytest_sandbox.errors import ExecutorClosed
 from pytest_sandbox.snippets.channel import Runner
+from pytest_sandbox.snippets.threads import start_thread
 from pytest_sandbox.snippets.tools import ToolBox
 
 __all__ = ["RunnerPool"]
+
+_AT_ONCE: Final = 0.002
+"""Seconds from one execution to the next that count as back to back."""
+
+_IN_A_ROW: Final = 20
+"""So many executions back to back are worth a second runner: the two then take turns."""
 
 
 class RunnerPool:
@@ -40,7 +49,10 @@ class RunnerPool:
         self._changed = threading.Condition()
         self._idle: list[Runner] = []
         self._lent: set[Runner] = set()
+        self._warming: set[Runner] = set()
         self._taken = 0
+        self._returned = 0.0
+        self._in_a_row = 0
         self._closed = False
 
     @contextlib.contextmanager
@@ -84,7 +96,37 @@ class RunnerPool:
             if box.cancelled:
                 return False
             self._taken += 1
-            return True
+            self._in_a_row = self._in_a_row + 1 if time.monotonic() - self._returned < _AT_ONCE else 0
+            grow = self._reuse and self._in_a_row == _IN_A_ROW and self._most > 1 and not self._idle_after_this()
+        if grow:
+            self._add_runner()
+        return True
+
+    def _idle_after_this(self) -> bool:
+        return len(self._idle) > 1 or bool(self._warming)
+
+    def _add_runner(self) -> None:
+        """Start a second runner, for one that has just served needs a moment to make its next realm."""
+        runner = self._start()
+        with self._changed:
+            self._warming.add(runner)
+
+        def warm() -> None:
+            try:
+                runner.wait_until_ready()
+            except Exception:
+                runner.kill()  # the first runner goes on alone; if starting fails for good, an execution will say so
+                return
+            finally:
+                with self._changed:
+                    self._warming.discard(runner)
+            with self._changed:
+                if not self._closed:
+                    self._idle.append(runner)
+                    return
+            runner.kill()
+
+        start_thread(warm)
 
     def _ready_runner(self) -> Runner:
         while True:
@@ -126,6 +168,7 @@ class RunnerPool:
         with self._changed:
             if not extra:
                 self._taken -= 1
+                self._returned = time.monotonic()
             if runner is not None:
                 self._lent.discard(runner)
                 if self._reuse and runner.is_idle and not self._closed and len(self._idle) < self._most:
@@ -140,7 +183,7 @@ class RunnerPool:
         with self._changed:
             self._closed = True
             idle, self._idle = self._idle, []
-            lent = list(self._lent)
+            lent = [*self._lent, *self._warming]
             self._changed.notify_all()
         for runner in lent:
             runner.interrupt()
