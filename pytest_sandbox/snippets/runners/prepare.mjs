@@ -64,17 +64,26 @@ function endOfFunction(text, acorn) {
 
 /** Say where V8's error is: its own message has no position when a function body is parsed alone. */
 function locate(text, error, acorn) {
-  try {
-    acorn.parse(text, BODY_OPTIONS);
-  } catch (located) {
-    const { line, column } = located.loc ?? {};
-    let { message } = error;
-    // V8 speaks here of the braces that it put around the body.
-    if (located.pos >= text.trimEnd().length) message = "Unexpected end of input";
-    else if (message === "Single function literal required") message = located.message.replace(/ \(\d+:\d+\)$/, "");
-    return new SnippetSyntaxError(message, line, column === undefined ? undefined : column + 1);
+  const located = firstError(text, acorn);
+  if (located === undefined) return new SnippetSyntaxError(error.message);
+  let { message } = error;
+  // V8 speaks here of the braces that it put around the body.
+  if (located.position >= text.trimEnd().length) message = "Unexpected end of input";
+  else if (message === "Single function literal required") message = located.message;
+  return new SnippetSyntaxError(message, located.line, located.column);
+}
+
+/** Some errors, such as `let await`, are errors only in an async function: as such the body is parsed second. */
+function firstError(text, acorn) {
+  for (const [head, tail, options] of [["", "", BODY_OPTIONS], ["async function snippet() {\n", "\n}", PARSER_OPTIONS]]) {
+    try {
+      acorn.parse(head + text + tail, options);
+    } catch ({ message, pos, loc }) {
+      const line = loc && loc.line - (head === "" ? 0 : 1);
+      return { position: pos - head.length, line, column: loc && loc.column + 1, message: message.replace(/ \(\d+:\d+\)$/, "") };
+    }
   }
-  return new SnippetSyntaxError(error.message);
+  return undefined;
 }
 
 /** Replace types by blanks. The stripper wants whole programs, so it sees the body inside a function. */

@@ -1,0 +1,197 @@
+"""What a snippet finds around it on every executor, and the one table of where an executor differs.
+
+The conformance suite holds every executor to this module: a global that is listed must work and one that is not must be absent,
+and a case may fail on an executor only where a difference is declared here, and must then fail. ``docs/environment.md`` is made
+from it: ``python -m pytest_sandbox.snippets.differences > docs/environment.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["ABSENT", "DIFFERENCES", "GLOBALS", "Difference", "differences_of", "render"]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Something that is not on one executor what it is on the others.
+
+    Attributes:
+        executor: the executor's name.
+        id: what differs, in a word or two; several executors can share it.
+        effect: what a snippet notices.
+        reason: why it is so.
+    """
+
+    executor: str
+    id: str
+    effect: str
+    reason: str
+
+
+GLOBALS: Final[Mapping[str, tuple[str, ...]]] = {
+    "Tools and console": ("codemode", "console"),
+    "Timers and microtasks": ("setTimeout", "setInterval", "clearTimeout", "clearInterval", "queueMicrotask"),
+    "Web APIs": ("URL", "URLSearchParams", "TextEncoder", "TextDecoder", "atob", "btoa", "structuredClone"),
+    "Values and functions": (
+        "globalThis",
+        "Infinity",
+        "NaN",
+        "undefined",
+        "eval",
+        "isFinite",
+        "isNaN",
+        "parseFloat",
+        "parseInt",
+        "decodeURI",
+        "decodeURIComponent",
+        "encodeURI",
+        "encodeURIComponent",
+        "escape",
+        "unescape",
+    ),
+    "Fundamental objects": ("Object", "Function", "Boolean", "Symbol", "Reflect", "Proxy", "Iterator", "Intl"),
+    "Errors": (
+        "Error",
+        "AggregateError",
+        "EvalError",
+        "RangeError",
+        "ReferenceError",
+        "SuppressedError",
+        "SyntaxError",
+        "TypeError",
+        "URIError",
+    ),
+    "Numbers, dates and text": ("Number", "BigInt", "Math", "Date", "String", "RegExp", "JSON"),
+    "Collections": ("Array", "Map", "Set", "WeakMap", "WeakSet", "WeakRef", "FinalizationRegistry"),
+    "Bytes": (
+        "ArrayBuffer",
+        "DataView",
+        "Int8Array",
+        "Uint8Array",
+        "Uint8ClampedArray",
+        "Int16Array",
+        "Uint16Array",
+        "Int32Array",
+        "Uint32Array",
+        "BigInt64Array",
+        "BigUint64Array",
+        "Float16Array",
+        "Float32Array",
+        "Float64Array",
+    ),
+    "Promises and resources": ("Promise", "DisposableStack", "AsyncDisposableStack"),
+}
+"""Every global of a snippet, by topic. `realm.js` removes whatever else an engine offers."""
+
+ABSENT: Final[Mapping[str, str]] = {
+    "WebAssembly": "its memory escapes the heap limit, and it is one more compiler to attack",
+    "SharedArrayBuffer": "with a second thread it makes a precise clock",
+    "Atomics": "it can block the thread for good, and is of no use without SharedArrayBuffer",
+    "Temporal": "only some engines have it yet",
+    "fetch": "there is no network",
+    "WebSocket": "there is no network",
+    "EventSource": "there is no network",
+    "XMLHttpRequest": "there is no network",
+    "Worker": "an execution is one thread",
+    "SharedWorker": "an execution is one thread",
+    "BroadcastChannel": "executions do not see each other",
+    "MessageChannel": "an execution is one thread",
+    "localStorage": "nothing outlasts an execution",
+    "sessionStorage": "nothing outlasts an execution",
+    "indexedDB": "nothing outlasts an execution",
+    "caches": "nothing outlasts an execution",
+    "require": "there are no modules, and import() of anything is refused",
+    "module": "a snippet is no module",
+    "exports": "a snippet is no module",
+    "process": "it is the host program's",
+    "Deno": "it is the host program's",
+    "Bun": "it is the host program's",
+    "Buffer": "only Node has it; use Uint8Array, TextEncoder, atob and btoa",
+    "global": "only Node has it; use globalThis",
+    "window": "only browsers have it; use globalThis",
+    "self": "only browsers and workers have it; use globalThis",
+    "setImmediate": "only Node has it; use setTimeout or queueMicrotask",
+    "clearImmediate": "only Node has it; use clearTimeout",
+    "performance": "not every engine has it; use Date.now()",
+    "crypto": "not every engine has it; give the snippet a tool",
+    "navigator": "it tells of the host",
+    "Event": "not every engine has it",
+    "EventTarget": "not every engine has it",
+    "AbortController": "not every engine has it",
+    "AbortSignal": "not every engine has it",
+    "Blob": "not every engine has it; use Uint8Array",
+    "FormData": "not every engine has it",
+    "ReadableStream": "not every engine has it; use async generators",
+    "DOMException": "not every engine has it",
+    "alert": "there is nobody to ask",
+    "confirm": "there is nobody to ask",
+    "prompt": "there is nobody to ask",
+}
+"""Notable globals that are absent everywhere, each with the reason. The list is not complete: whatever is not in `GLOBALS` is absent."""
+
+DIFFERENCES: Final[tuple[Difference, ...]] = (
+)
+
+
+def differences_of(executor: str) -> Mapping[str, Difference]:
+    """Return the declared differences of an executor, by id."""
+    return {difference.id: difference for difference in DIFFERENCES if difference.executor == executor}
+
+
+def render() -> str:
+    """Return the text of docs/environment.md."""
+    return "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    yield "<!-- Made by `python -m pytest_sandbox.snippets.differences`; a test fails when it is stale. -->"
+    yield ""
+    yield "# What a snippet finds around it"
+    yield ""
+    yield (
+        "Every executor offers the same environment, unless a difference is declared below. The conformance suite checks both lists "
+        "and every difference on every executor."
+    )
+    yield ""
+    yield "## Globals"
+    yield ""
+    yield from _table(("Topic", "Globals"), ((topic, _code(names)) for topic, names in GLOBALS.items()))
+    yield ""
+    yield (
+        "`eval`, `Function` and every other function constructor are there and throw an `EvalError`. Prototypes and constructors are "
+        "frozen; assigning to a property that an instance or subclass only inherits (`this.name = …`) works as usual. `import()` of "
+        "anything is refused. `codemode` and `console` cannot be replaced."
+    )
+    yield ""
+    yield "Nothing else is global. Notably absent, on every executor:"
+    yield ""
+    yield from _table(("Absent", "Why"), ((f"`{name}`", reason) for name, reason in ABSENT.items()))
+    yield ""
+    yield "## Declared differences"
+    yield ""
+    yield from _table(
+        ("Executor", "Id", "What a snippet notices", "Why"),
+        ((f"`{row.executor}`", f"`{row.id}`", row.effect, row.reason) for row in DIFFERENCES),
+    )
+
+
+def _code(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    yield _row(head)
+    yield _row("---" for _ in head)
+    for row in rows:
+        yield _row(row)
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+if __name__ == "__main__":
+    print(render(), end="")

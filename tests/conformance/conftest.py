@@ -1,0 +1,178 @@
+"""One suite for every snippet executor: each test runs once for each of `SUBJECTS`.
+
+A case may fail on an executor only where `pytest_sandbox/snippets/differences.py` declares a difference, and says so with the marker
+``difference``: the case is then a strict expected failure, so that a difference that is gone turns red.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+import pytest
+
+from pytest_sandbox import ExecuteResult, SnippetError, SnippetExecutor, create_executor
+from pytest_sandbox.errors import ExecutorUnavailable
+from pytest_sandbox.snippets.differences import DIFFERENCES, differences_of
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An executor as this suite sets it up."""
+
+    executor: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """How test ids name it."""
+        return "-".join([self.executor, *(name for name, value in self.options.items() if value is True)])
+
+
+# To hold a further executor to the suite, add a line here.
+SUBJECTS = (
+    Subject("isolated-vm"),
+    Subject("deno"),
+    Subject("vm2"),
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "difference(*ids): declared differences; on an executor that has one, the test must fail.")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "subject" in metafunc.fixturenames:
+        metafunc.parametrize("subject", [pytest.param(subject, id=subject.id) for subject in SUBJECTS])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    declared = {difference.id for difference in DIFFERENCES}
+    for item in items:
+        ids = [id for mark in item.iter_markers("difference") for id in mark.args]
+        unknown = set(ids) - declared
+        if unknown:
+            raise pytest.UsageError(f"{item.nodeid} names a difference that is not declared: {', '.join(unknown)}")
+        callspec = getattr(item, "callspec", None)
+        if ids and callspec is not None:
+            own = differences_of(callspec.params["subject"].executor)
+            reasons = [f"{own[id].effect}: {own[id].reason}" for id in ids if id in own]
+            if reasons:
+                item.add_marker(pytest.mark.xfail(strict=True, reason="; ".join(reasons)))
+
+
+# -- executors ----------------------------------------------------------------------------------------------
+
+MakeExecutor = Callable[..., SnippetExecutor]
+
+
+class Workshop:
+    """Makes executors, or says why there is none."""
+
+    def __init__(self, required: str) -> None:
+        self._required = required
+        self._open: dict[str, SnippetExecutor] = {}
+
+    def make(self, subject: Subject, **options: Any) -> SnippetExecutor:
+        """Make an executor; skip the test when its runtime is missing, unless --sandbox-require names it."""
+        try:
+            return create_executor(subject.executor, **{**subject.options, **options})
+        except ExecutorUnavailable as error:
+            if subject.executor in self._required.split(","):
+                raise
+            pytest.skip(str(error))
+
+    def shared(self, subject: Subject) -> SnippetExecutor:
+        """Return the executor that most tests of this process share."""
+        if subject.id not in self._open:
+            self._open[subject.id] = self.make(subject)
+        return self._open[subject.id]
+
+    def close(self) -> None:
+        """Close what is shared."""
+        for executor in self._open.values():
+            executor.close()
+
+
+@pytest.fixture(scope="session")
+def workshop(request: pytest.FixtureRequest) -> Iterator[Workshop]:
+    workshop = Workshop(request.config.getoption("sandbox_require") or "")
+    yield workshop
+    workshop.close()
+
+
+@pytest.fixture
+def executor(subject: Subject, workshop: Workshop) -> SnippetExecutor:
+    """The executor under test, shared with other tests: what one does to it must not hurt the next."""
+    return workshop.shared(subject)
+
+
+@pytest.fixture
+def make_executor(subject: Subject, workshop: Workshop) -> Iterator[MakeExecutor]:
+    """Makes executors of the test's own, with limits or options."""
+    made: list[SnippetExecutor] = []
+
+    def make(**options: Any) -> SnippetExecutor:
+        made.append(workshop.make(subject, **options))
+        return made[-1]
+
+    yield make
+    for executor in made:
+        executor.close()
+
+
+# -- running ------------------------------------------------------------------------------------------------
+
+Run = Callable[..., Any]
+Fail = Callable[..., SnippetError]
+
+
+@pytest.fixture
+def run(executor: SnippetExecutor) -> Run:
+    """Execute a snippet that must succeed; returns its value."""
+
+    def run(code: str, tools: Mapping[str, Callable[..., Any]] | None = None, **options: Any) -> Any:
+        return executor.execute(code, tools, **options).check().value
+
+    return run
+
+
+@pytest.fixture
+def fail(executor: SnippetExecutor) -> Fail:
+    """Execute a snippet that must fail; returns its error."""
+
+    def fail(code: str, tools: Mapping[str, Callable[..., Any]] | None = None, **options: Any) -> SnippetError:
+        result: ExecuteResult = executor.execute(code, tools, **options)
+        assert not result.ok, result
+        assert result.value is None
+        assert result.error is not None
+        return result.error
+
+    return fail
+
+
+# -- processes ----------------------------------------------------------------------------------------------
+
+Runners = Callable[[], dict[int, psutil.Process]]
+
+
+def find_runners() -> dict[int, psutil.Process]:
+    """Return our runner processes, by pid, wherever they hang in the tree below this process."""
+    found = {}
+    for process in psutil.Process().children(recursive=True):
+        try:
+            command = process.cmdline()
+        except psutil.Error:
+            continue
+        if any("snippets/runners/" in word for word in command):
+            found[process.pid] = process
+    return found
+
+
+@pytest.fixture
+def runners() -> Runners:
+    """Returns the runner processes of this test process, by pid."""
+    return find_runners
+
