@@ -25,8 +25,10 @@ def plain_id(value: str) -> str:
     return value.removeprefix("sha256:")
 
 
-def container_config(spec: ContainerSpec, labels: Mapping[str, str]) -> dict[str, Any]:
+def container_config(spec: ContainerSpec, labels: Mapping[str, str], engine: str) -> dict[str, Any]:
     """Return the body of a request to create a container; ``labels`` are added to the specification's."""
+    # Podman makes a list joined with commas of a mount before it looks at it.
+    as_binds = [mount for mount in spec.mounts if engine == "podman" and "," in mount.source + mount.target]
     host: dict[str, Any] = {
         "NetworkMode": spec.network,
         "ReadonlyRootfs": spec.read_only,
@@ -37,7 +39,9 @@ def container_config(spec: ContainerSpec, labels: Mapping[str, str]) -> dict[str
         "Mounts": [
             {"Type": mount.kind, "Source": mount.source, "Target": mount.target, "ReadOnly": mount.read_only}
             for mount in spec.mounts
+            if mount not in as_binds
         ],
+        "Binds": [f"{mount.source}:{mount.target}:{'ro' if mount.read_only else 'rw'}" for mount in as_binds],
         "Ulimits": [{"Name": limit.name, "Soft": limit.soft, "Hard": limit.hard} for limit in spec.ulimits],
         "Init": spec.init,
         "AutoRemove": False,

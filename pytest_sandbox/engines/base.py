@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Literal, Protocol
+from typing import Literal, Protocol
 
 from pytest_sandbox.engines.attachment import Attachment, ExecAttachment
 from pytest_sandbox.engines.spec import ContainerSpec
@@ -87,7 +87,7 @@ class ContainerState:
         image: the id of its image.
         status: "created", "running", "exited" ...
         exit_code: of its main process once it has ended, else None.
-        oom_killed: whether the engine saw it run out of memory.
+        oom_killed: whether the engine saw it run out of memory; Podman does not tell with version 1 of the control groups.
         pid: of its main process on the engine's host; 0 when it does not run.
         error: why it could not be started, in the engine's words.
         labels: all labels.
@@ -189,6 +189,10 @@ class Engine(Protocol):
         """Return what answers, not what the program is called."""
 
     @property
+    def is_local(self) -> bool:
+        """Return whether its containers run on this machine's kernel, as far as its address tells."""
+
+    @property
     def info(self) -> EngineInfo:
         """Return which engine this is; asked for once, when it is first needed (Podman takes 0.7 s to tell)."""
 
@@ -269,8 +273,8 @@ class Engine(Protocol):
             PullFailed: with the reason ("not found", "denied", "rate limited", "no route" ...).
         """
 
-    def load(self, archive: Path | IO[bytes], *, timeout: float | None = None) -> None:
-        """Load an image archive (the format of ``docker save``); None for `timeout` is 300 s."""
+    def load(self, archive: Path | Iterable[bytes], *, timeout: float | None = None) -> None:
+        """Load an image archive (the format of ``docker save``), from a file or piece by piece; None for `timeout` is 300 s."""
 
     def inspect_image(self, image: str, *, timeout: float | None = None) -> ImageInfo:
         """Return an image that is present.

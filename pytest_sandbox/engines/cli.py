@@ -13,9 +13,9 @@ import selectors
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from pytest_sandbox.engines.apiconfig import parse_container, parse_image
 from pytest_sandbox.engines.arguments import create_arguments, split_environment
@@ -23,11 +23,11 @@ from pytest_sandbox.engines.attachment import ExecAttachment, PipeAttachment
 from pytest_sandbox.engines.base import DEFAULT_TIMEOUT, ContainerState, Created, EngineInfo, ImageInfo, PullProgress, Stats
 from pytest_sandbox.engines.cgroups import read_stats
 from pytest_sandbox.engines.clientconfig import CleanConfig
-from pytest_sandbox.engines.clifacts import ask_info, ask_name, parse_stats
+from pytest_sandbox.engines.clifacts import ask_info, ask_name, docker_address, parse_stats
 from pytest_sandbox.engines.commandline import Client
 from pytest_sandbox.engines.owner import OWNER_LABEL, new_name, owner_label
 from pytest_sandbox.engines.pulling import PullTracker, failure_reason
-from pytest_sandbox.engines.quirks import with_podman_ulimits
+from pytest_sandbox.engines.quirks import is_local, require_sources, with_podman_ulimits
 from pytest_sandbox.engines.spec import ContainerSpec
 from pytest_sandbox.errors import ContainerGone, EngineError, EngineGone, EngineRefused, EngineTimeout, ImageNotFound, PullFailed
 from pytest_sandbox.processes import watchdog
@@ -38,6 +38,7 @@ __all__ = ["CliEngine"]
 
 _PULL_SILENCE: Final = 120.0
 _LOAD_TIMEOUT: Final = 300.0
+_CLIENT_BELIEVED: Final = 2.0  # seconds between two looks at a container whose client still runs
 _REMOVER_VARIABLES: Final = ("PATH", "HOME", "USER", "TMPDIR", "LD_LIBRARY_PATH", "SSH_AUTH_SOCK", "DBUS_SESSION_BUS_ADDRESS")
 _REMOVER_PREFIXES: Final = ("DOCKER_", "CONTAINER", "XDG_", "STORAGE_", "_CONTAINERS_")
 
@@ -78,6 +79,13 @@ class CliEngine:
         self.remover: ContainerRemover = ContainerRemover("", (program, *self._client.reach, "rm", "-f", "-v"), variables)
 
     @functools.cached_property
+    def is_local(self) -> bool:
+        if self.name == "docker":
+            return is_local(docker_address(self._client))
+        variables = self._client.environment
+        return is_local(variables.get("CONTAINER_HOST", "")) and not variables.get("CONTAINER_CONNECTION")
+
+    @functools.cached_property
     def info(self) -> EngineInfo:
         return ask_info(self._client, self.name, DEFAULT_TIMEOUT)
 
@@ -87,6 +95,7 @@ class CliEngine:
 
     def create(self, spec: ContainerSpec, *, timeout: float | None = None) -> Created:
         name = new_name()
+        require_sources(self, spec)
         if self.name == "podman":
             spec = with_podman_ulimits(spec)
         labels = {OWNER_LABEL: owner_label()}
@@ -169,15 +178,19 @@ class CliEngine:
 
         with self._lock:
             process = self._attached.get(container)
-        if process is not None:
-            try:
-                process.wait(left())
-            except subprocess.TimeoutExpired:
-                raise EngineTimeout(self._client.label, action, timeout or 0.0, "it still runs") from None
         while True:
+            if process is not None:
+                # Podman's client can stay for 20 s after its container has ended, so it is not believed for long.
+                limit = left()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_CLIENT_BELIEVED if limit is None else min(limit, _CLIENT_BELIEVED))
             state = self.inspect(container)
             if state.has_ended:
                 return state
+            if process is not None and process.poll() is None:
+                if left() == 0.0:
+                    raise EngineTimeout(self._client.label, action, timeout or 0.0, "it still runs")
+                continue
             if state.status == "created" and (state.error or process is not None):
                 words = state.error or "the engine could not start it; its words are in the container's standard error"
                 raise EngineRefused(self._client.label, "start a container", words)
@@ -221,15 +234,16 @@ class CliEngine:
         return removed
 
     def inspect(self, container: str, *, timeout: float | None = None) -> ContainerState:
-        found = self._ask(
-            "inspect a container", timeout, "container", "inspect", "--", container, container=container
-        )
+        found = self._ask("inspect a container", timeout, "container", "inspect", "--", container, container=container)
         return parse_container(json.loads(found)[0])
 
     def find(self, label: str, *, timeout: float | None = None) -> list[ContainerState]:
         action = "list containers"
-        numbers = self._ask(action, timeout, "ps", "--all", "--quiet", "--no-trunc", f"--filter=label={label}").decode().split()
-        return [parse_container(each) for each in self._inspect_all("container", numbers, action, timeout)]
+        # The value is compared here: Podman takes a filter apart at its commas.
+        key, _, value = label.partition("=")
+        numbers = self._ask(action, timeout, "ps", "--all", "--quiet", "--no-trunc", f"--filter=label={key}").decode().split()
+        found = [parse_container(each) for each in self._inspect_all("container", numbers, action, timeout)]
+        return [state for state in found if not value or state.labels.get(key) == value]
 
     def _inspect_all(self, kind: str, numbers: Sequence[str], action: str, timeout: float | None) -> list[dict[str, Any]]:
         if not numbers:
@@ -261,7 +275,14 @@ class CliEngine:
         if (stats := read_stats(state.pid, state.id)) is not None:
             return stats
         line = self._ask(
-            "read the usage of a container", timeout, "stats", "--no-stream", "--format={{json .}}", "--", container, container=container
+            "read the usage of a container",
+            timeout,
+            "stats",
+            "--no-stream",
+            "--format={{json .}}",
+            "--",
+            container,
+            container=container,
         )
         return parse_stats(line)
 
@@ -279,7 +300,7 @@ class CliEngine:
         options = [f"--platform={platform}"] if platform else []
         streams = PipeAttachment(self._client.popen(["pull", *options, "--", image]), engine=self._client.label)
         streams.end_input()
-        rest = {descriptor: b"" for descriptor in streams.read_descriptors}
+        rest = dict.fromkeys(streams.read_descriptors, b"")
         try:
             while streams.read_descriptors:
                 with selectors.DefaultSelector() as selector:
@@ -303,7 +324,7 @@ class CliEngine:
             raise PullFailed(self._client.label, image, failure_reason(words), words)
         return self.inspect_image(image)
 
-    def load(self, archive: Path | IO[bytes], *, timeout: float | None = None) -> None:
+    def load(self, archive: Path | Iterable[bytes], *, timeout: float | None = None) -> None:
         seconds = _LOAD_TIMEOUT if timeout is None else timeout
         self._client.ask(["load"], timeout=seconds, action="load an image", stdin=archive)
 

@@ -13,9 +13,19 @@ from pytest_sandbox.engines.commandline import Client
 from pytest_sandbox.engines.quirks import is_local
 from pytest_sandbox.errors import EngineError, EngineGone
 
-__all__ = ["ask_info", "ask_name", "parse_stats"]
+__all__ = ["ask_info", "ask_name", "docker_address", "parse_stats"]
 
-_UNITS: Final = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+_UNITS: Final = {
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+    "TIB": 2**40,
+}
 
 
 def _json(text: bytes) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
-import tempfile
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from pytest_sandbox.errors import ContainerGone, EngineError, EngineGone, EngineRefused, EngineTimeout, ImageNotFound
 from pytest_sandbox.processes.spawn import end_group, spawn
@@ -81,27 +82,28 @@ class Client:
         timeout: float,
         action: str,
         environment: Mapping[str, str] | None = None,
-        stdin: IO[bytes] | Path | None = None,
+        stdin: Iterable[bytes] | Path | None = None,
     ) -> Finished:
         """Run the client to its end.
 
         Raises:
             EngineTimeout: when it has not ended after ``timeout`` seconds; it is killed.
         """
-        if isinstance(stdin, Path):
-            with stdin.open("rb") as file:
-                return self.run(arguments, timeout=timeout, action=action, environment=environment, stdin=file)
-        with tempfile.TemporaryFile() as spool:
-            source: int = subprocess.DEVNULL
-            if stdin is not None:
-                source = _descriptor(stdin, spool)
+        with contextlib.ExitStack() as stack:
+            source = subprocess.DEVNULL
+            if isinstance(stdin, Path):
+                source = stack.enter_context(stdin.open("rb")).fileno()
+            elif stdin is not None:
+                source = subprocess.PIPE
             process = self.popen(arguments, environment=environment, stdin=source)
+            stack.callback(end_group, process)
+            feeder = None if stdin is None or isinstance(stdin, Path) else _Feeder(process, stdin)
             try:
                 stdout, stderr = process.communicate(timeout=timeout)
             except subprocess.TimeoutExpired:
                 raise EngineTimeout(self.label, action, timeout, f"{self.program} {arguments[0]} did not end") from None
-            finally:
-                end_group(process)
+        if feeder is not None:
+            feeder.finish()
         return Finished(process.returncode, stdout, stderr)
 
     def ask(
@@ -113,7 +115,7 @@ class Client:
         container: str = "",
         image: str = "",
         environment: Mapping[str, str] | None = None,
-        stdin: IO[bytes] | Path | None = None,
+        stdin: Iterable[bytes] | Path | None = None,
     ) -> Finished:
         """Do the same as `run`, and raise what a failure means."""
         finished = self.run(arguments, timeout=timeout, action=action, environment=environment, stdin=stdin)
@@ -134,11 +136,31 @@ class Client:
         return EngineRefused(self.label, action, words, finished.code)
 
 
-def _descriptor(source: IO[bytes], spool: IO[bytes]) -> int:
-    try:
-        return source.fileno()
-    except OSError:  # in memory only
-        while chunk := source.read(1 << 20):
-            spool.write(chunk)
-        spool.seek(0)
-        return spool.fileno()
+class _Feeder:
+    """Write pieces to a client's standard input, in a thread of its own: the client may print meanwhile."""
+
+    def __init__(self, process: subprocess.Popen[bytes], pieces: Iterable[bytes]) -> None:
+        assert process.stdin is not None
+        self._pipe, process.stdin = process.stdin, None
+        self._pieces = pieces
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._write, name="pytest-sandbox-feeder", daemon=True)
+        self._thread.start()
+
+    def _write(self) -> None:
+        try:
+            with self._pipe as pipe:
+                for piece in self._pieces:
+                    left = memoryview(piece)
+                    while left:
+                        left = left[pipe.write(left) :]
+        except BrokenPipeError:
+            pass  # the client ended first, and its own words say why
+        except BaseException as error:
+            self._error = error
+
+    def finish(self) -> None:
+        """Wait for the thread, and raise what went wrong in it."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error

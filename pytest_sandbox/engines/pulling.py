@@ -30,7 +30,10 @@ _REASONS: Final = (
         ),
     ),
     ("denied", ("unauthorized", "authentication required", "access denied", "denied:", "requested access", "forbidden")),
-    ("not found", ("manifest unknown", "not found", "no such image", "name unknown", "repository does not exist", "no matching manifest")),
+    (
+        "not found",
+        ("manifest unknown", "not found", "no such image", "name unknown", "repository does not exist", "no matching manifest"),
+    ),
 )
 _DONE: Final = ("pull complete", "already exists", "download complete")
 

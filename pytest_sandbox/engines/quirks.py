@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_sandbox.engines.spec import PROXY_VARIABLES, ContainerSpec, Ulimit
+from pytest_sandbox.errors import EngineRefused
 
-__all__ = ["is_local", "stray_proxies", "with_podman_ulimits"]
+if TYPE_CHECKING:
+    from pytest_sandbox.engines.base import Engine
+
+__all__ = ["is_local", "require_sources", "stray_proxies", "with_podman_ulimits"]
 
 _PODMAN_DEFAULT = 1_048_576
 
@@ -28,6 +34,21 @@ def stray_proxies(spec: ContainerSpec, env: Sequence[str]) -> list[str]:
     """
     values = dict(variable.partition("=")[::2] for variable in env)
     return [name for name in PROXY_VARIABLES if values.get(name) and name not in spec.env]
+
+
+def require_sources(engine: Engine, spec: ContainerSpec) -> None:
+    """Refuse a mount whose source does not exist, where that can be seen: over its socket Podman makes a folder of that name.
+
+    Raises:
+        EngineRefused: naming the source (the caller's fault).
+    """
+    for mount in spec.mounts:
+        if mount.kind == "bind" and engine.is_local and not os.path.lexists(mount.source):
+            raise EngineRefused(engine.name, "create a container", f'the source "{mount.source}" of a mount does not exist')
+        path = mount.source + mount.target
+        if engine.name == "podman" and "," in path and ":" in path:
+            words = f'Podman cannot mount "{mount.source}" at "{mount.target}": a path may have commas or colons, not both'
+            raise EngineRefused(engine.name, "create a container", words)
 
 
 def with_podman_ulimits(spec: ContainerSpec) -> ContainerSpec:

@@ -10,9 +10,9 @@ import functools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
 import docker.errors
@@ -26,7 +26,7 @@ from pytest_sandbox.engines.cgroups import read_stats
 from pytest_sandbox.engines.hijack import Endpoint, HijackRefused, hijack
 from pytest_sandbox.engines.owner import OWNER_LABEL, new_name, owner_label
 from pytest_sandbox.engines.pulling import PullTracker, failure_reason, split_reference
-from pytest_sandbox.engines.quirks import is_local, stray_proxies, with_podman_ulimits
+from pytest_sandbox.engines.quirks import is_local, require_sources, stray_proxies, with_podman_ulimits
 from pytest_sandbox.engines.sdkfacts import engine_info, innermost, spoken_version
 from pytest_sandbox.engines.spec import ContainerSpec
 from pytest_sandbox.errors import (
@@ -86,6 +86,7 @@ class SdkEngine:
             # Podman needs 0.4 s each to tell its version and its facts; who it is comes with the answer to a ping.
             answer = self._client.get(self._client.base_url + "/_ping")
             answer.raise_for_status()
+        self.is_local = is_local(url)
         self.name: Literal["docker", "podman"] = "podman" if "Libpod-Api-Version" in answer.headers else "docker"
         self._label = f"{self.name} over socket"
         self._api_version = spoken_version(answer.headers.get("Api-Version", ""))
@@ -121,9 +122,7 @@ class SdkEngine:
         return ContainerRemover(command=(*self._endpoint.ssh_argv, "docker", "rm", "-f", "-v"), environment=environment)
 
     @contextlib.contextmanager
-    def _translated(
-        self, action: str, timeout: float | None, *, container: str = "", image: str = ""
-    ) -> Iterator[None]:
+    def _translated(self, action: str, timeout: float | None, *, container: str = "", image: str = "") -> Iterator[None]:
         """Bound every request inside, and turn whatever the SDK raises into our own errors."""
         seconds = DEFAULT_TIMEOUT if timeout is None else timeout
         before = getattr(_Client.deadline, "seconds", None)
@@ -156,15 +155,17 @@ class SdkEngine:
 
     def create(self, spec: ContainerSpec, *, timeout: float | None = None) -> Created:
         name = new_name()
-        if self.name == "podman" and is_local(self._endpoint.url):
+        if self.name == "podman" and self.is_local:
             spec = with_podman_ulimits(spec)
-        config = container_config(spec, {OWNER_LABEL: owner_label()})
+        config = container_config(spec, {OWNER_LABEL: owner_label()}, self.name)
         # Before the engine hears of it: our death in between must not leave a container behind.
         watchdog.watch_container(self.remover, name)
         try:
             with self._translated("create a container", timeout, image=spec.image):
+                require_sources(self, spec)
                 answer = self._client.create_container_from_config(config, name=name, platform=spec.platform)
                 if self.name == "podman":
+                    self._require_runtime(spec, name)
                     strays = stray_proxies(spec, self.inspect(name).env)
                     if strays:
                         # An empty value keeps the engine from filling in its own.
@@ -181,6 +182,21 @@ class SdkEngine:
         with self._lock:
             self._names[answer["Id"]] = name
         return Created(answer["Id"], name, tuple(answer.get("Warnings") or ()))
+
+    def _require_runtime(self, spec: ContainerSpec, name: str) -> None:
+        """Refuse a runtime that Podman did not take: its imitation of Docker's API ignores the field (4.3), and tells "oci"."""
+        if spec.runtime is None:
+            return
+        answer = self._client.get(f"{self._client.base_url}/v4.0.0/libpod/containers/{name}/json")
+        answer.raise_for_status()
+        taken = answer.json().get("OCIRuntime")
+        if taken != spec.runtime:
+            raise EngineRefused(
+                self._label,
+                "create a container",
+                f'runtime="{spec.runtime}" was ignored, the container would run with "{taken}"; set the runtime in the'
+                " containers.conf of Podman's service, or use Podman's command line (CONTAINER_RUNTIME=/usr/bin/podman)",
+            )
 
     def start(self, container: str, *, timeout: float | None = None) -> None:
         with self._translated("start a container", timeout, container=container):
@@ -263,7 +279,7 @@ class SdkEngine:
             with self._translated("send a signal to a container", timeout, container=container):
                 self._client.kill(container, signal)
         except EngineRefused as error:
-            if error.status == 409 or "not running" in error.detail or "is not in running state" in error.detail:
+            if error.status == 409 or "can only kill running containers" in error.detail:
                 return False
             raise
         return True
@@ -318,7 +334,7 @@ class SdkEngine:
         state = self.inspect(container, timeout=timeout)
         if not state.pid:
             return Stats()
-        if is_local(self._endpoint.url) and (stats := read_stats(state.pid, state.id)) is not None:
+        if self.is_local and (stats := read_stats(state.pid, state.id)) is not None:
             return stats
         with self._translated("read the usage of a container", timeout, container=container):
             facts: dict[str, Any] = self._client.stats(container, decode=False, stream=False)
@@ -353,9 +369,10 @@ class SdkEngine:
             raise PullFailed(self._label, image, failure_reason(error.detail), error.detail) from error
         return self.inspect_image(image)
 
-    def load(self, archive: Path | IO[bytes], *, timeout: float | None = None) -> None:
+    def load(self, archive: Path | Iterable[bytes], *, timeout: float | None = None) -> None:
         with contextlib.ExitStack() as stack:
-            source = stack.enter_context(archive.open("rb")) if isinstance(archive, Path) else archive
+            # A list would be taken for the fields of a form.
+            source = stack.enter_context(archive.open("rb")) if isinstance(archive, Path) else (piece for piece in archive)
             stack.enter_context(self._translated("load an image", LOAD_TIMEOUT if timeout is None else timeout))
             for message in self._client.load_image(source) or ():
                 if "error" in message:

@@ -24,7 +24,9 @@ def spoken_version(offered: str) -> str:
     try:
         major, minor = (int(part) for part in offered.split("."))
     except ValueError:
-        raise ValueError(f'expected an API version such as "1.41" in the answer, got "{offered}": this is no container engine') from None
+        raise ValueError(
+            f'expected an API version such as "1.41" in the answer, got "{offered}": this is no container engine'
+        ) from None
     if (major, minor) < _OLDEST:
         raise ValueError(f"its API version is {offered}, at least {_OLDEST[0]}.{_OLDEST[1]} is needed: install a newer engine")
     return "{}.{}".format(*min((major, minor), _NEWEST_KNOWN))

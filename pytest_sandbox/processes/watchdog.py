@@ -86,7 +86,7 @@ class _Watchdog:
     def __init__(self) -> None:
         self.groups: dict[int, int] = {}
         self.containers: dict[tuple[ContainerRemover, str], bytes] = {}
-        self.link: socket.socket | None = None
+        self.link: int | None = None  # a plain number: a socket object would complain about being open when Python ends
         self.pid = 0
 
     def tell(self, line: bytes) -> bool:
@@ -108,7 +108,7 @@ class _Watchdog:
         try:
             process = subprocess.Popen(
                 [sys.executable or "/proc/self/exe", "-I", "-S", str(_SCRIPT)],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
@@ -121,7 +121,7 @@ class _Watchdog:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
-        self.link, self.pid = ours, process.pid
+        self.link, self.pid = ours.detach(), process.pid
         # It outlives us by design, so the warning of Popen about a process that still runs at exit would be wrong.
         process.returncode = 0
         lines = [_group_line(*item) for item in self.groups.items()]
@@ -132,21 +132,25 @@ class _Watchdog:
         """Return whether all of it was taken within the patience we have."""
         assert self.link is not None
         deadline = 0.0
-        while data:
-            try:
-                # No SIGPIPE, whatever the user's program has done with it, and no write into a file that got our number.
-                data = data[self.link.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL) :]
-            except BlockingIOError:
-                now = time.monotonic()
-                deadline = deadline or now + _WRITE_PATIENCE
-                if now >= deadline:
+        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=self.link)
+        try:
+            while data:
+                try:
+                    # No SIGPIPE, whatever the user's program has done with it, and no write into a file that got our number.
+                    data = data[link.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL) :]
+                except BlockingIOError:
+                    now = time.monotonic()
+                    deadline = deadline or now + _WRITE_PATIENCE
+                    if now >= deadline:
+                        return False
+                    poll = select.poll()
+                    poll.register(link, select.POLLOUT)
+                    poll.poll((deadline - now) * 1000)
+                except OSError:
                     return False
-                poll = select.poll()
-                poll.register(self.link, select.POLLOUT)
-                poll.poll((deadline - now) * 1000)
-            except OSError:
-                return False
-        return True
+            return True
+        finally:
+            link.detach()
 
     def end(self, *, kill: bool, timeout: float = GONE_AFTER) -> None:
         """Close the link, upon which the watchdog ends what is registered, and reap it."""
@@ -156,7 +160,7 @@ class _Watchdog:
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
             with contextlib.suppress(OSError):
-                link.close()
+                os.close(link)
         deadline = time.monotonic() + timeout
         while pid:
             try:
@@ -178,7 +182,8 @@ def _after_fork_in_child() -> None:
     global _lock, _watchdog
     link, _watchdog, _lock = _watchdog.link, _Watchdog(), threading.RLock()
     if link is not None:
-        link.close()
+        with contextlib.suppress(OSError):
+            os.close(link)
 
 
 if hasattr(os, "register_at_fork"):

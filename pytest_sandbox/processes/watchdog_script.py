@@ -132,9 +132,7 @@ def run_command(argv: tuple[str, ...], variables: tuple[str, ...], deadline: flo
     actions = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in (0, 1, 2)]
     try:
         # The signals that we ignore must reach the engine's client: they may be the only way to end it.
-        process = os.posix_spawn(
-            argv[0], argv, environment, file_actions=actions, setsigdef=IGNORED, setsigmask=(), setpgroup=0
-        )
+        process = os.posix_spawn(argv[0], argv, environment, file_actions=actions, setsigdef=IGNORED, setsigmask=(), setpgroup=0)
     except (OSError, ValueError, NotImplementedError):
         return False
     while True:
