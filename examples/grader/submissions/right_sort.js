@@ -1,0 +1,5 @@
+const numbers = await codemode.input();
+if (numbers.length === 0) return null;
+const sorted = [...numbers].sort((a, b) => a - b);
+const middle = sorted.length >> 1;
+return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;

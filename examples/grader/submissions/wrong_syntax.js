@@ -1,0 +1,2 @@
+const numbers = await codemode.input();
+return numbers.sort((a, b) => a - b)[numbers.length >> 1;

@@ -1,0 +1,3 @@
+const order = await codemode.order();
+enum Currency { Euro, Dollar }
+return Currency.Euro;

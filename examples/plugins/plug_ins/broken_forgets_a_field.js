@@ -1,0 +1,1 @@
+return { number: "1", lines: new Map(), total: 0, document: new Uint8Array() };

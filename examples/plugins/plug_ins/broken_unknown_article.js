@@ -1,0 +1,1 @@
+return await codemode.price(99);
