@@ -582,7 +582,9 @@
       dir: (value) => write("log", [value]),
       table: (value) => write("log", [value]),
       assert: (condition, ...args) => {
-        if (!condition) write("error", ["Assertion failed", ...args]);
+        if (condition) return;
+        const [first, ...rest] = args;
+        write("error", typeof first === "string" ? [`Assertion failed: ${first}`, ...rest] : ["Assertion failed", ...args]);
       },
       group: (...args) => {
         if (args.length > 0) write("log", args);
@@ -694,7 +696,7 @@
         isCut = text.length > room;
         send(`{"op":"log","level":"${level}","text":${stringify(toWellFormed(text.slice(0, room)))},"cut":${isCut}}`);
       }
-      if (written > mostOutput * OUTPUT_FACTOR) {
+      if (written > (mostOutput + 1) * OUTPUT_FACTOR) {
         const message = `it wrote more than ${OUTPUT_FACTOR} times the limit output of ${output} bytes`;
         failWith({ kind: "output", limit: "output", name: "LimitExceeded", message });
       }
