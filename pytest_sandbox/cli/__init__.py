@@ -17,6 +17,8 @@ from pytest_sandbox.result import printable
 __all__ = ["main"]
 
 SUBCOMMANDS: Final = {
+    "entries": "pytest_sandbox.cli.entries_files",
+    "exec": "pytest_sandbox.cli.exec_command",
     "list": "pytest_sandbox.cli.list_executors",
     "run": "pytest_sandbox.cli.run_snippet",
 }

@@ -12,17 +12,18 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from pytest_sandbox.commands.environment import merge_environment
+from pytest_sandbox.commands.masking import Secrets
 from pytest_sandbox.commands.process import KILL_TIMEOUT, CommandRecord, Process
 from pytest_sandbox.commands.result import CommandResult
 from pytest_sandbox.commands.whitelist import Whitelist
 from pytest_sandbox.commands.words import split_words
-from pytest_sandbox.errors import CommandExecutorClosed, CommandNotStarted, InvalidArgument, InvalidCommand
+from pytest_sandbox.errors import AsyncioRequired, CommandExecutorClosed, CommandNotStarted, InvalidArgument, InvalidCommand
 from pytest_sandbox.limits import check_seconds
 
 if TYPE_CHECKING:
@@ -70,8 +71,12 @@ class CommandExecutor(ABC):
         self.id = loaded.id
         self.loaded = loaded
         self.whitelist = whitelist
-        self.records: deque[CommandRecord] = deque(maxlen=_RECORDS)
+        self.log: deque[tuple[CommandExecutor, CommandRecord]] = deque(maxlen=_RECORDS)
         """The latest commands, for failure reports."""
+        self.on_close: Callable[[], object] | None = None
+        """Called once, when this executor is closed."""
+        self.secrets = Secrets(loaded.entry.default_env)
+        """What reports do not show."""
         self._closed = False
         self._lock = threading.Lock()
         self._processes: weakref.WeakSet[Process] = weakref.WeakSet()
@@ -91,6 +96,12 @@ class CommandExecutor(ABC):
     @abstractmethod
     def _shut_down(self) -> None:
         """Free what outlives single processes; called once, when all processes are closed."""
+
+    def _close_processes(self, processes: list[Process]) -> None:
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.close(force=True)
 
     # -- what users call --------------------------------------------------------------------------------------
 
@@ -162,7 +173,7 @@ class CommandExecutor(ABC):
         """Do the same as `run` without blocking the running asyncio loop; cancelling the call kills the command.
 
         Raises:
-            InvalidArgument: also when no asyncio loop runs, for example under trio (the caller's fault).
+            AsyncioRequired: when no asyncio loop runs, for example under trio (the caller's fault).
         """
         limit = check_seconds("timeout", timeout)
         data = _input(stdin)
@@ -171,7 +182,7 @@ class CommandExecutor(ABC):
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            raise InvalidArgument("event loop", None, "a running asyncio loop; call run() in a thread instead") from None
+            raise AsyncioRequired from None
         process = self._exec(cmd, work_dir, env, stdin=data is not None)
         finished = asyncio.Event()
 
@@ -204,11 +215,12 @@ class CommandExecutor(ABC):
                 return
             self._closed = True
             processes = list(self._processes)
-        for process in processes:
-            process.kill()
-        for process in processes:
-            process.close(force=True)
-        self._shut_down()
+        try:
+            self._close_processes(processes)
+            self._shut_down()
+        finally:
+            if self.on_close is not None:
+                self.on_close()
 
     release = close
 
@@ -261,7 +273,7 @@ class CommandExecutor(ABC):
         return process
 
     def _remember(self, process: Process) -> None:
-        self.records.append(process.record)
+        self.log.append((self, process.record))
         with self._lock:
             closed = self._closed
             if not closed:
@@ -273,6 +285,8 @@ class CommandExecutor(ABC):
     def _result(self, process: Process) -> CommandResult:
         with process._condition:
             code = process.returncode
+            if process.failure is not None:
+                raise process.failure
             if code is None:
                 raise CommandNotStarted(
                     process.command, self.id, f"it was killed and is not gone {KILL_TIMEOUT:g} s later: it hangs in the kernel"
@@ -289,6 +303,8 @@ class CommandExecutor(ABC):
                 duration=process.duration,
                 timed_out=process.record.timed_out,
                 usage=process._usage(),
+                oom_killed=process.oom_killed,
+                secrets=self.secrets,
             )
 
 

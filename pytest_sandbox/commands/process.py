@@ -13,7 +13,7 @@ from typing import Final, Literal, Self
 
 from pytest_sandbox.commands.result import signal_name
 from pytest_sandbox.commands.streams import Excerpt, Output, Stream
-from pytest_sandbox.errors import InvalidArgument, ProcessStateError, ProcessTimeout
+from pytest_sandbox.errors import EngineError, InvalidArgument, ProcessStateError, ProcessTimeout, SandboxError
 from pytest_sandbox.limits import check_seconds
 from pytest_sandbox.result import Usage
 
@@ -74,6 +74,7 @@ class Process(ABC):
         self.command = command
         self.entry = entry
         self.grace_period = grace_period
+        self.oom_killed = False
         self._condition = threading.Condition(threading.Lock())
         self._life = threading.RLock()
         self._state: State = "created"
@@ -82,6 +83,7 @@ class Process(ABC):
         self.record = CommandRecord(command, self._stdout.excerpt, self._stderr.excerpt)
         self._returncode: int | None = None
         self._signal: str | None = None
+        self._failure: SandboxError | None = None
         self._started_at = 0.0
         self._exited_at = 0.0
         self._stdin_open = True
@@ -176,8 +178,12 @@ class Process(ABC):
 
         Raises:
             ProcessStateError: when the process is not started, or closed (the caller's fault).
+            InvalidCommand: on `exec.docker`, when the container has no such program (the caller's fault).
+            EngineError: when the engine cannot tell any more what became of it (the engine's fault).
         """
         self._check_started("poll")
+        if self._failure is not None:
+            raise self._failure
         return self._returncode
 
     def wait(self, timeout: float | None = None) -> int:
@@ -188,6 +194,7 @@ class Process(ABC):
 
         Raises:
             ProcessTimeout: when it has not ended in time; it goes on running.
+            InvalidCommand: as for `poll`, like EngineError.
             ProcessStateError: when the process is not started, or closed (the caller's fault).
         """
         limit = check_seconds("timeout", timeout)
@@ -195,14 +202,15 @@ class Process(ABC):
         with self._condition:
             pressed = [output for output in (self._stdout, self._stderr) if output.press()]
             try:
-                if not self._condition.wait_for(lambda: self._returncode is not None, limit):
+                if not self._condition.wait_for(self._has_ended, limit):
                     raise ProcessTimeout(self.command, limit or 0.0)
             finally:
                 for output in pressed:
                     output.release()
-            code = self._returncode
-        assert code is not None
-        return code
+            if self._failure is not None:
+                raise self._failure
+            assert self._returncode is not None
+            return self._returncode
 
     def stdout_stream(self) -> Stream:
         """Return the stream of standard output; always the same data, however often it is called.
@@ -306,14 +314,20 @@ class Process(ABC):
 
     def kill(self) -> None:
         """Send SIGKILL if it runs; return at once."""
-        if self._returncode is None and self._state == "running":
-            with contextlib.suppress(ProcessLookupError):
+        if not self._has_ended() and self._state == "running":
+            # An engine that does not answer: the container is registered, and goes with its executor or with us.
+            with contextlib.suppress(ProcessLookupError, EngineError):
                 self._send_signal(signal.SIGKILL)
 
     def wait_finished(self, timeout: float | None) -> bool:
         """Wait until it has exited and all output is there; return whether that is so."""
         with self._condition:
             return self._condition.wait_for(lambda: self._finished, timeout)
+
+    @property
+    def failure(self) -> SandboxError | None:
+        """Why nobody knows how it has ended, or None."""
+        return self._failure
 
     def when_finished(self, callback: Callable[[], None]) -> None:
         """Call the callback once it has finished, from any thread and with the lock held."""
@@ -338,6 +352,20 @@ class Process(ABC):
         self._check_finished()
         self._condition.notify_all()
 
+    def _failed(self, error: SandboxError) -> None:
+        """Note that nobody knows how the program has ended."""
+        self._failure = error
+        self.record.error = str(error)
+        self._exited_at = time.monotonic()
+        self._stdin_open = False
+        self._stdout.end()
+        self._stderr.end()
+        self._finish()
+        self._condition.notify_all()
+
+    def _has_ended(self) -> bool:
+        return self._returncode is not None or self._failure is not None
+
     def _check_finished(self) -> None:
         """Note that everything is there, when it is."""
         if self._returncode is not None and self._stdout.ended and self._stderr.ended:
@@ -355,18 +383,18 @@ class Process(ABC):
     # -- helpers ----------------------------------------------------------------------------------------------
 
     def _end(self, *, force: bool) -> None:
-        if not force and self._returncode is None:
-            with contextlib.suppress(ProcessLookupError):
+        if not force and not self._has_ended():
+            with contextlib.suppress(ProcessLookupError, EngineError):
                 self._send_signal(signal.SIGTERM)
             self._wait_exit(self.grace_period)
-        if self._returncode is None:
+        if not self._has_ended():
             self.kill()
             self._wait_exit(KILL_TIMEOUT)
 
     def _wait_exit(self, timeout: float) -> None:
         with self._condition:
             pressed = [output for output in (self._stdout, self._stderr) if output.press()]
-            self._condition.wait_for(lambda: self._returncode is not None, timeout)
+            self._condition.wait_for(self._has_ended, timeout)
             for output in pressed:
                 output.release()
 
@@ -375,7 +403,8 @@ class Process(ABC):
             if self._state == "closed":
                 raise ProcessStateError(f"take {output.name}", self.command, "is closed", "take streams before close()")
             output.taken = True
-            return Stream(output, self._condition, self.command, lambda: self._state)
+            other = self._stderr if output is self._stdout else self._stdout
+            return Stream(output, other, self._condition, self.command, lambda: self._state)
 
     def _check_started(self, operation: str) -> None:
         if self._state == "created":
@@ -385,8 +414,9 @@ class Process(ABC):
 
     def _check_running(self, operation: str) -> None:
         self._check_started(operation)
-        if self._returncode is not None:
-            raise ProcessStateError(operation, self.command, f"has exited with {self._returncode}", "do so while it runs")
+        if self._has_ended():
+            code = "" if self._returncode is None else f" with {self._returncode}"
+            raise ProcessStateError(operation, self.command, f"has exited{code}", "do so while it runs")
 
 
 def _as_bytes(data: object) -> memoryview:

@@ -39,6 +39,10 @@ class Pump:
         self._handlers[fd] = handler
         self._epoll.register(fd, events)
 
+    def change(self, fd: int, events: int) -> None:
+        """Wait for other events of a descriptor that is watched."""
+        self._epoll.modify(fd, events)
+
     def unwatch(self, fd: int) -> None:
         """Forget a descriptor. Always before it is closed: a copy in a forked process would keep its events coming."""
         self._handlers.pop(fd, None)

@@ -6,6 +6,7 @@ import signal
 from dataclasses import dataclass, field
 from typing import Self
 
+from pytest_sandbox.commands.masking import Secrets
 from pytest_sandbox.errors import CommandFailed
 from pytest_sandbox.result import Usage, printable
 
@@ -37,6 +38,7 @@ class CommandResult:
         duration: seconds from the start to the end.
         timed_out: whether it was killed because its time was up.
         usage: what it used.
+        oom_killed: whether the engine saw it run out of memory; always False on `exec.native`.
     """
 
     command: str
@@ -50,6 +52,9 @@ class CommandResult:
     duration: float
     timed_out: bool = False
     usage: Usage = field(default_factory=lambda: Usage(wall=0.0))
+    oom_killed: bool = False
+    secrets: Secrets = field(default_factory=Secrets, compare=False)
+    """What messages about this result do not show; the streams themselves are as they were."""
 
     @property
     def ok(self) -> bool:
@@ -86,17 +91,14 @@ class CommandResult:
         how = f"exit code {self.exit_code}" + (f" ({self.signal})" if self.signal else "")
         if self.timed_out:
             how = f"timed out after {self.duration:.2f} s and was killed, {how}"
-        lines = self.stderr_bytes[-2000:].decode("utf-8", "replace").strip().splitlines()
+        if self.oom_killed:
+            how = f"ran out of memory, {how}"
+        lines = self.secrets.mask(self.stderr_bytes[-20_000:])[-2000:].decode("utf-8", "replace").strip().splitlines()
         return f"{how}; last line of stderr: {_short(printable(lines[-1]))}" if lines else how
 
     def __repr__(self) -> str:
-        streams = "".join(
-            f"\n  {name} ({size} bytes): {_short(printable(data[:400].decode('utf-8', 'replace').rstrip()))}"
-            for name, data, size in (
-                ("stdout", self.stdout_bytes, self.stdout_size),
-                ("stderr", self.stderr_bytes, self.stderr_size),
-            )
-            if size
+        streams = self._shown("stdout", self.stdout_bytes, self.stdout_size) + self._shown(
+            "stderr", self.stderr_bytes, self.stderr_size
         )
         timed_out = " timed out" if self.timed_out else ""
         signal_ = f" {self.signal}" if self.signal else ""
@@ -104,6 +106,10 @@ class CommandResult:
             f"<CommandResult {self.entry} {_short(ascii(self.command), 100)} exit {self.exit_code}{signal_}{timed_out} "
             f"in {self.duration * 1000:.1f} ms{streams}>"
         )
+
+    def _shown(self, name: str, data: bytes, size: int) -> str:
+        text = self.secrets.mask(data[:4000])[:400].decode("utf-8", "replace").rstrip()
+        return f"\n  {name} ({size} bytes): {_short(printable(text))}" if size else ""
 
 
 def _short(text: str, most: int = 200) -> str:

@@ -5,8 +5,8 @@ Memory is bounded, and nothing deadlocks. The rules, in order:
 * a stream that was closed keeps nothing;
 * a stream that nobody has asked for keeps its first `limit` bytes and counts the rest, so that a chatty process runs on;
 * a stream that somebody has asked for loses nothing: production pauses while its window is full;
-* except when a thread waits for the process (`wait`, `write_stdin`, a `read()` of everything) and nobody else reads the stream:
-  then it, too, keeps `limit` bytes, because a pause would last for ever.
+* except when a thread waits for the process (`wait`, `write_stdin`, a `read()` of everything or of the other stream) and nobody
+  else reads the stream: then it, too, keeps `limit` bytes, because a pause would last for ever.
 """
 
 from __future__ import annotations
@@ -194,8 +194,11 @@ class Stream:
     Iterating yields pieces of bytes as they come, of no particular size; `lines` yields lines.
     """
 
-    def __init__(self, output: Output, condition: threading.Condition, command: str, state: Callable[[], str]) -> None:
+    def __init__(
+        self, output: Output, other: Output, condition: threading.Condition, command: str, state: Callable[[], str]
+    ) -> None:
         self._output = output
+        self._other = other
         self._condition = condition
         self._command = command
         self._state = state
@@ -217,15 +220,16 @@ class Stream:
         with self._condition:
             self._check()
             output.note_reader()
-            pressed = size < 0 and output.press()
+            # Or else the process, stuck in its other stream, would never write to this one.
+            pressed = [each for each in ((output, self._other) if size < 0 else (self._other,)) if each.press()]
             try:
                 while not output.ended and (size < 0 or (size > 0 and not output.waiting)):
                     self._condition.wait()
                     self._check()
                 return output.take(size)
             finally:
-                if pressed:
-                    output.release()
+                for each in pressed:
+                    each.release()
 
     def read_text(self) -> str:
         """Return everything until the end as text; what is not UTF-8 becomes U+FFFD.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import weakref
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 
@@ -18,8 +18,11 @@ from pytest_sandbox.errors import EntriesInvalid, UnknownEntry
 
 if TYPE_CHECKING:
     from pytest_sandbox.commands.base import CommandExecutor
+    from pytest_sandbox.commands.process import CommandRecord
 
 __all__ = ["EntryRegistry", "LoadedEntry"]
+
+_LOG: Final = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +59,9 @@ class EntryRegistry:
     def __init__(self, entries: Mapping[str, LoadedEntry]) -> None:
         self._entries = dict(entries)
         self._whitelists = {id_: _whitelist(loaded.entry) for id_, loaded in self._entries.items()}
-        self._executors: weakref.WeakSet[CommandExecutor] = weakref.WeakSet()
+        self._executors: dict[int, CommandExecutor] = {}
+        self.log: deque[tuple[CommandExecutor, CommandRecord]] = deque(maxlen=_LOG)
+        """The latest commands of all executors, for failure reports."""
 
     @classmethod
     def of(cls, *entries: Entry, namespace: str = "") -> Self:
@@ -117,7 +122,9 @@ class EntryRegistry:
         if whitelist is None:
             whitelist = self._whitelists.get(loaded.id)
         executor = make_executor(loaded, whitelist=whitelist, container=container)
-        self._executors.add(executor)
+        executor.log = self.log
+        executor.on_close = lambda: self._executors.pop(id(executor), None)
+        self._executors[id(executor)] = executor
         return executor
 
     def whitelist(self, id: str) -> Whitelist | None:
@@ -129,9 +136,15 @@ class EntryRegistry:
         unused = {id_: whitelist.unused() for id_, whitelist in self._whitelists.items() if whitelist is not None}
         return {id_: commands for id_, commands in unused.items() if commands}
 
+    def view(self) -> Self:
+        """Return a registry of the same entries with executors of its own; what they use of a whitelist counts here, too."""
+        twin = type(self)(self._entries)
+        twin._whitelists = self._whitelists
+        return twin
+
     def close(self) -> None:
         """Close all executors that are still in use; safe to call twice."""
-        for executor in list(self._executors):
+        for executor in list(self._executors.values()):
             executor.close()
 
     def __enter__(self) -> Self:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["_sandbox_executor_name", "_sandbox_pool", "executor", "executor_factory", "executors"]
 
+pytest_plugins = ("pytest_sandbox.plugin.commands",)
+"""What has options, hooks and fixtures of its own."""
+
 MARKER_LINE = (
     "executor(*names, timeout=None, cpu_time=None, memory=None, output=None, result=None, source=None, tool_calls=None, "
     "processes=None, tool_timeout=None, **options): run this test only on the named executors, of those that are selected; "

@@ -19,6 +19,7 @@ import pytest
 
 from pytest_sandbox.commands import CommandExecutor
 from pytest_sandbox.errors import (
+    AsyncioRequired,
     CommandFailed,
     CommandNotStarted,
     EntriesInvalid,
@@ -176,7 +177,7 @@ def test_a_script_without_an_interpreter_is_a_start_error_with_the_reason(make_n
         shell.run("./bare")
     with pytest.raises(CommandNotStarted, match="the interpreter that its first line names, is gone"):
         shell.run("./odd")
-    assert [record.outcome().partition(":")[0] for record in shell.records] == ["not started", "not started"]
+    assert [record.outcome().partition(":")[0] for _, record in shell.log] == ["not started", "not started"]
 
 
 def test_arguments_that_are_too_long_are_a_start_error(make_native: MakeNative) -> None:
@@ -692,7 +693,7 @@ def test_cancelling_arun_kills_the_command(make_native: MakeNative, tmp_path: Pa
 
 def test_arun_without_a_running_loop_is_a_typed_error(make_native: MakeNative) -> None:
     coroutine = make_native().arun("true")
-    with pytest.raises(InvalidArgument, match="a running asyncio loop"):
+    with pytest.raises(AsyncioRequired):
         coroutine.send(None)
 
 

@@ -276,6 +276,15 @@ def test_100_mb_read_to_the_end_one_stream_after_the_other(make_native: MakeNati
         assert process.wait(60) == 0
 
 
+def test_100_mb_with_one_thread_that_took_both_streams_and_reads_one_in_pieces(make_native: MakeNative) -> None:
+    with make_native().exec(both(100_000_000)) as process:
+        out, err = process.stdout_stream(), process.stderr_stream()
+        process.start()
+        assert sum(map(len, out)) == 100_000_000
+        assert len(err.read()) >= 10_000_000
+        assert process.wait(60) == 0
+
+
 def test_100_mb_on_both_streams_with_a_reader_each_lose_nothing(make_native: MakeNative) -> None:
     with make_native().exec(both(100_000_000)) as process:
         streams = [process.stdout_stream(), process.stderr_stream()]

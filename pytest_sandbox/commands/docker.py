@@ -1,0 +1,158 @@
+"""`exec.docker`: each command in a container of its own, or in one that is running already."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from pytest_sandbox.commands.base import CommandExecutor, Prepared
+from pytest_sandbox.commands.container_spec import container_spec, container_work_dir
+from pytest_sandbox.commands.docker_process import ContainerProcess
+from pytest_sandbox.commands.engines import engine_for
+from pytest_sandbox.commands.process import Process
+from pytest_sandbox.commands.running import RunningContainer, RunningProcess
+from pytest_sandbox.commands.whitelist import Whitelist
+from pytest_sandbox.engines.base import Created, Engine, PullProgress
+from pytest_sandbox.entries.model import DockerEntry
+from pytest_sandbox.errors import EngineError, ImageNotFound
+from pytest_sandbox.processes import watchdog
+
+if TYPE_CHECKING:
+    from pytest_sandbox.entries.registry import LoadedEntry
+
+__all__ = ["DockerExecutor"]
+
+_REMOVERS: Final = 8
+"""How many containers are removed at the same time when an executor is closed."""
+
+
+class DockerExecutor(CommandExecutor):
+    """Run commands in containers as an entry of kind `exec.docker` allows.
+
+    Args:
+        loaded: the entry.
+        whitelist: what it allows, or None for everything.
+        container: a running container to use instead of fresh ones: an id or a name, or an object of the Docker SDK or of
+            testcontainers.
+        on_pull: called with the progress when an image has to be pulled.
+        engine: the engine to use; None is the one at the entry's host, else the one that is found.
+
+    Raises:
+        EngineUnavailable: when no engine answers.
+        InvalidArgument: when the container is none (the caller's fault).
+    """
+
+    kind: ClassVar[str] = "exec.docker"
+
+    def __init__(
+        self,
+        loaded: LoadedEntry,
+        *,
+        whitelist: Whitelist | None = None,
+        container: Any = None,
+        on_pull: Callable[[PullProgress], None] | None = None,
+        engine: Engine | None = None,
+    ) -> None:
+        super().__init__(loaded, whitelist=whitelist)
+        entry = loaded.entry
+        assert isinstance(entry, DockerEntry)
+        self._docker = entry
+        self._on_pull = on_pull
+        self._given_container = entry.container if container is None else container
+        self._running: RunningContainer | None = None
+        self._image_lock = threading.Lock()
+        self._image: str | None = None
+        self._containers: dict[str, Created] = {}
+        self._engine_lock = threading.Lock()
+        self._engine_found = engine
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, looked for on first use."""
+        with self._engine_lock:
+            if self._engine_found is None:
+                self._engine_found = engine_for(self._docker.host)
+            return self._engine_found
+
+    def _create(self, call: Prepared) -> Process:
+        work_dir = container_work_dir(self._docker, self.id, call, self.whitelist)
+        if self._given_container is not None:
+            home = self._running_container()
+            home.check(call.command)
+            return RunningProcess(call, home, work_dir=work_dir, whitelist=self.whitelist)
+
+        def create() -> Created:
+            spec = container_spec(
+                self._docker,
+                self.id,
+                call,
+                image=self._image_id(),
+                work_dir=work_dir,
+                base_dir=self.loaded.file.parent if self.loaded.file else None,
+            )
+            container = self.engine.create(spec)
+            self._containers[container.id] = container
+            return container
+
+        return ContainerProcess(call, self._docker, self.id, engine=self.engine, create=create, done=self._done)
+
+    def _running_container(self) -> RunningContainer:
+        if self._running is None:
+            self._running = RunningContainer(self.engine, self._given_container, self._docker, self.id)
+        return self._running
+
+    # -- images -----------------------------------------------------------------------------------------------
+
+    def _image_id(self) -> str:
+        """Return the id of the entry's image, pulled as the entry says; asked for once."""
+        with self._image_lock:
+            if self._image is None:
+                self._image = self._find_image()
+            return self._image
+
+    def _find_image(self) -> str:
+        name = self._docker.image or ""
+        if self._docker.pull != "always":
+            try:
+                return self.engine.inspect_image(name).id
+            except ImageNotFound:
+                if self._docker.pull == "never":
+                    raise
+        return self.engine.pull(name, platform=self._docker.platform, on_progress=self._on_pull).id
+
+    # -- the end of containers ----------------------------------------------------------------------------------
+
+    def _done(self, container: Created) -> None:
+        """Remove a container whose program has ended, if the entry says so."""
+        if self._docker.auto_remove:
+            self._remove(container)
+
+    def _remove(self, container: Created) -> None:
+        self.engine.remove(container.id)
+        self._containers.pop(container.id, None)
+
+    def _close_processes(self, processes: list[Process]) -> None:
+        with ThreadPoolExecutor(_REMOVERS, thread_name_prefix="pytest-sandbox-close") as pool:
+            list(pool.map(lambda process: process.close(force=True), processes))
+
+    def _shut_down(self) -> None:
+        left = list(self._containers.values())
+        if self._docker.keep:
+            for container in left:
+                watchdog.unwatch_container(self.engine.remover, container.name)
+            return
+        errors: list[EngineError] = []
+
+        def remove(container: Created) -> None:
+            try:
+                self._remove(container)
+            except EngineError as error:
+                errors.append(error)
+
+        if left:
+            with ThreadPoolExecutor(_REMOVERS, thread_name_prefix="pytest-sandbox-remove") as pool:
+                list(pool.map(remove, left))
+        if errors:
+            raise errors[0]

@@ -1,0 +1,123 @@
+"""A process of `exec.docker` in a fresh container of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from pytest_sandbox.commands.attached import AttachedProcess
+from pytest_sandbox.commands.base import Prepared
+from pytest_sandbox.engines.base import Created, Engine
+from pytest_sandbox.errors import CommandNotStarted, ContainerGone, EngineError, InvalidCommand
+
+if TYPE_CHECKING:
+    from pytest_sandbox.entries.model import DockerEntry
+
+__all__ = ["ContainerProcess"]
+
+# What the engines' init programs (tini, catatonit) print when there is no such program. A program that prints the same and exits
+# with the same code is taken for missing: it only fools whoever runs it.
+_INIT_FAILED: Final = re.compile(
+    rb"\A(?:\[FATAL tini \(\d+\)\] exec (?P<tini>.*) failed: |ERROR \(catatonit:\d+\): failed to exec pid1: )(?P<why>[^\n]*)\n\Z",
+    re.DOTALL,
+)
+_INIT_CODES: Final = (1, 126, 127)
+# The same, when the engine looks for the program itself.
+_NOT_FOUND: Final = re.compile(
+    r"executable file .*not found|exec: .*: (no such file or directory|permission denied)|stat .*no such file", re.I
+)
+
+
+class ContainerProcess(AttachedProcess):
+    """A command in a container.
+
+    Args:
+        call: the checked call.
+        entry: the entry.
+        entry_id: its id.
+        engine: the engine.
+        create: creates the container; it does not run yet.
+        done: called with the container when the program has ended, or was never started.
+    """
+
+    def __init__(
+        self,
+        call: Prepared,
+        entry: DockerEntry,
+        entry_id: str,
+        *,
+        engine: Engine,
+        create: Callable[[], Created],
+        done: Callable[[Created], None],
+    ) -> None:
+        super().__init__(command=call.command, entry=entry_id, output_limit=entry.output_limit, grace_period=entry.grace_period)
+        self._call = call
+        self._engine = engine
+        self._create = create
+        self._done = done
+        self._container: Created | None = None
+        self._pid: int | None = None
+
+    @property
+    def container(self) -> str | None:
+        """The id of the container, or None before the start."""
+        return None if self._container is None else self._container.id
+
+    @property
+    def pid(self) -> int | None:
+        """The id, on the engine's host, of the container's process 1 while it runs, else None."""
+        if self._container is None or self._has_ended():
+            return None
+        if self._pid is None:
+            with contextlib.suppress(EngineError):
+                self._pid = self._engine.inspect(self._container.id).pid or None
+        return self._pid
+
+    def _launch(self) -> None:
+        container = self._container = self._created()
+        try:
+            streams = self._engine.open(container.id)
+        except EngineError as error:
+            with contextlib.suppress(EngineError):
+                self._done(container)
+            if _NOT_FOUND.search(error.detail):
+                raise InvalidCommand(self.command, self.entry, self._no_program(error.detail)) from error
+            raise CommandNotStarted(self.command, self.entry, str(error)) from error
+        self._attach(streams, stdin=self._call.stdin)
+
+    def _created(self) -> Created:
+        try:
+            return self._create()
+        except EngineError as error:
+            raise CommandNotStarted(self.command, self.entry, str(error)) from error
+
+    def _send_signal(self, number: int) -> None:
+        if self._container is None or self._has_ended():
+            raise ProcessLookupError
+        try:
+            if not self._engine.kill(self._container.id, number):
+                raise ProcessLookupError
+        except ContainerGone:
+            raise ProcessLookupError from None
+
+    def _settle(self) -> tuple[int, int | None]:
+        assert self._container is not None
+        state = self._engine.wait(self._container.id, timeout=None)
+        code = state.exit_code or 0
+        self.oom_killed = state.oom_killed
+        missing = _INIT_FAILED.match(self._stderr.excerpt.head)
+        if code in _INIT_CODES and missing and not self._stdout.total:
+            raise InvalidCommand(self.command, self.entry, self._no_program(missing["why"].decode("utf-8", "replace")))
+        number = code - 128
+        return code, number if number in signal.valid_signals() else None
+
+    def _tidy(self) -> None:
+        assert self._container is not None
+        self._done(self._container)
+
+    def _no_program(self, why: str) -> str:
+        shown = ascii(self._call.words[0])[1:-1]
+        return f'the container cannot run its program "{shown}" ({why.strip()}); name one that the image has'
