@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from pytest_sandbox.errors import ExecutorUnavailable
+from pytest_sandbox.errors import ExecutorBroken, ExecutorUnavailable
 from pytest_sandbox.result import printable
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ __all__ = [
     "broken",
     "prove",
     "prove_all",
+    "told",
     "try_out",
     "unavailable",
 ]
@@ -32,6 +34,8 @@ PROOF_TIMEOUT: Final = 10.0
 """Seconds that the trivial snippet itself may take."""
 PROOF_DEADLINE: Final = 30.0
 """Seconds that a whole proof may take, creation included; a container image may have to be built first."""
+
+_LOOKS_LIKE_REASON: Final = re.compile(r"\w*[Ee]rror\b.*:")
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def try_out(executor: SnippetExecutor) -> Availability:
             info = executor.info
             return Availability(executor.name, True, detail=printable(info.describe()), info=info)
     except Exception as error:  # the answer is "does not work", whatever a backend raises
-        return broken(executor.name, f'the trial snippet "{PROOF_SNIPPET}" raised {_told(error)}')
+        return broken(executor.name, f'the trial snippet "{PROOF_SNIPPET}" raised {told(error)}')
     outcome = f"gave {result.value!r} instead of 2" if result.ok else f"failed: {result.error}"
     return broken(executor.name, f'the trial snippet "{PROOF_SNIPPET}" {outcome}')
 
@@ -89,14 +93,14 @@ def prove(name: str, create: Callable[[], SnippetExecutor], *, keep: bool = Fals
     except ExecutorUnavailable as error:
         return Proof(unavailable(error))
     except Exception as error:  # as in try_out
-        return Proof(broken(name, f"creating it raised {_told(error)}"))
+        return Proof(broken(name, f"creating it raised {told(error)}"))
     availability = try_out(executor)
     if availability.available and keep:
         return Proof(availability, executor)
     try:
         executor.close()
     except Exception as error:  # an executor that cannot be closed would leak
-        return Proof(broken(name, f"closing it raised {_told(error)}"))
+        return Proof(broken(name, f"closing it raised {told(error)}"))
     return Proof(availability)
 
 
@@ -156,5 +160,10 @@ def broken(name: str, reason: str) -> Availability:
     return Availability(name, False, printable(reason), fix)
 
 
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+def told(error: Exception) -> str:
+    """Return an error on one line; what a runner printed is cut down to the line that looks like the reason."""
+    text = f"{type(error).__name__}: {error}".partition("\n")[0]
+    if isinstance(error, ExecutorBroken) and error.stderr.strip():
+        lines = [line.strip() for line in error.stderr.strip().split("\n")]
+        text += f", saying: {next((line for line in lines if _LOOKS_LIKE_REASON.match(line)), lines[0])}"
+    return text

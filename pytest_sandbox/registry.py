@@ -12,7 +12,7 @@ from pytest_sandbox.catalog import BUILTINS, Catalog, ExecutorSpec
 from pytest_sandbox.errors import ExecutorBroken, ExecutorUnavailable, InvalidArgument, InvalidPlugin
 from pytest_sandbox.limits import Limits
 from pytest_sandbox.names import AUTO, EXECUTOR_TYPE, KEYWORDS
-from pytest_sandbox.proofs import Availability, Proof, broken, prove_all, try_out, unavailable
+from pytest_sandbox.proofs import Availability, Proof, broken, prove_all, told, try_out, unavailable
 
 if TYPE_CHECKING:
     from pytest_sandbox.snippets.base import SnippetExecutor
@@ -84,7 +84,7 @@ class Registry(Catalog):
                 failed.append(unavailable(error))
                 continue
             except ExecutorBroken as error:
-                failed.append(broken(spec.name, str(error)))
+                failed.append(broken(spec.name, f"creating it raised {told(error)}"))
                 continue
             if spec.name in self._proven:
                 return executor

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import pytest
 
 from pytest_sandbox.errors import SandboxError
@@ -57,7 +55,11 @@ def settle(session: pytest.Session, items: list[pytest.Item], needing: list[pyte
         selection = run.selection
         if not run.needed:
             return
-        selection.prove(name for item, mark in marks.items() for name in _needed(selection, item, mark))
+        selection.prove(
+            name
+            for item, mark in marks.items()
+            for name in selection.needed(mark, _variant(item), compares=ALL_FIXTURE in _fixtures(item))
+        )
     except (SandboxError, pytest.UsageError) as error:
         if run.cannot_end(str(error)):
             return
@@ -74,8 +76,8 @@ def settle(session: pytest.Session, items: list[pytest.Item], needing: list[pyte
 
 def _runs_nothing(session: pytest.Session) -> bool:
     option = session.config.option
-    broken = session.testsfailed and not option.continue_on_collection_errors
-    return bool(option.collectonly or option.setupplan or broken)
+    shows = option.collectonly or option.setupplan or option.showfixtures or option.show_fixtures_per_test
+    return bool(shows or (session.testsfailed and not option.continue_on_collection_errors))
 
 
 def _marks(run: SandboxRun, item: pytest.Item) -> ExecutorMark | None:
@@ -88,12 +90,6 @@ def _marks(run: SandboxRun, item: pytest.Item) -> ExecutorMark | None:
 def _variant(item: pytest.Item) -> str | None:
     callspec = getattr(item, "callspec", None)
     return callspec.params.get(NAME_FIXTURE) if callspec is not None else None
-
-
-def _needed(selection: Selection, item: pytest.Item, mark: ExecutorMark) -> Iterable[str]:
-    variant = _variant(item)
-    names = selection.names if variant is None or ALL_FIXTURE in _fixtures(item) else (variant,)
-    return (name for name in names if mark.allows(name))
 
 
 def _fixtures(item: pytest.Item) -> set[str]:

@@ -53,7 +53,7 @@ def _sandbox_pool(request: pytest.FixtureRequest) -> Iterator[ExecutorPool]:
 def _sandbox_executor_name(request: pytest.FixtureRequest) -> str:
     """The name of the executor that is selected for this test."""
     variant = getattr(request, "param", None)
-    selection, mark = _ready(request, variant)
+    selection, mark = _ready(request, variant, compares=False)
     return _granted(selection.choose_one(mark, variant))[0]
 
 
@@ -67,7 +67,7 @@ def executor(request: pytest.FixtureRequest, _sandbox_executor_name: str, _sandb
 @pytest.fixture
 def executors(request: pytest.FixtureRequest, _sandbox_pool: ExecutorPool) -> Iterator[Mapping[str, SnippetExecutor]]:
     """All selected snippet executors that work, by name, for tests that compare them."""
-    selection, mark = _ready(request, None)
+    selection, mark = _ready(request, None, compares=True)
     names = _granted(selection.choose_all(mark))
     with ExitStack() as stack:
         yield {name: stack.enter_context(_lease(request, name)) for name in names}
@@ -106,7 +106,7 @@ def _lease(request: pytest.FixtureRequest, name: str) -> SnippetExecutor:
     return Lease(shared, recorder_of(request.node), timeout=run.timeout(mark), tool_timeout=mark.tool_timeout)
 
 
-def _ready(request: pytest.FixtureRequest, variant: str | None) -> tuple[Selection, ExecutorMark]:
+def _ready(request: pytest.FixtureRequest, variant: str | None, *, compares: bool) -> tuple[Selection, ExecutorMark]:
     """Return what chooses executors, and what the test's markers say; fail the test or end the run where that is wrong."""
     run = run_of(request.config)
     if run.fatal is not None:
@@ -119,7 +119,7 @@ def _ready(request: pytest.FixtureRequest, variant: str | None) -> tuple[Selecti
         selection = run.selection
         # Already done for tests that were collected with our fixtures; not so for getfixturevalue() and in doctests.
         run.needed = True
-        selection.prove([variant] if variant else filter(mark.allows, selection.names))
+        selection.prove(selection.needed(mark, variant, compares=compares))
     except (SandboxError, pytest.UsageError) as error:
         if run.cannot_end(str(error)):
             pytest.fail(str(error), pytrace=False)

@@ -30,7 +30,7 @@ class Request:
         if self.mode == "names":
             return f"from {self.source}"
         what = "auto-detected" if self.mode == AUTO else self.mode
-        return f"{what}, {self.source}" if self.source else what
+        return f"{what}, from {self.source}" if self.source else what
 
 
 def parse_request(text: str, source: str) -> Request:

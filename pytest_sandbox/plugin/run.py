@@ -125,7 +125,7 @@ class SandboxRun:
             known = {option.name for option in dataclasses.fields(self.registry.load(name).options_class)}
         except SandboxError:
             return {}  # told by whoever creates it
-        return {"node_modules": self.settings.node_modules} if "node_modules" in known else {}
+        return {"node_modules": str(self.settings.node_modules)} if "node_modules" in known else {}
 
     def marks(self, item: pytest.Item) -> ExecutorMark:
         """Return what the markers of a test say.

@@ -60,6 +60,22 @@ class Selection:
             return ()
         return tuple(name for name in self.names if mark.allows(name))
 
+    def needed(self, mark: ExecutorMark, variant: str | None, *, compares: bool = False) -> tuple[str, ...]:
+        """Return the executors that must be proved for a test; with "auto" none by name.
+
+        Args:
+            mark: what the test's markers say.
+            variant: the executor of its variant, if it was collected once for each.
+            compares: whether it wants all executors.
+        """
+        allowed = tuple(name for name in self.names if mark.allows(name))
+        if compares:
+            return allowed
+        if variant is not None:
+            return (variant,) if mark.allows(variant) else ()
+        # By name, the first one is forced; else the next one takes its place when it does not work.
+        return allowed[:1] if self.request.mode == "names" else allowed
+
     def prove(self, names: Iterable[str]) -> None:
         """Find out about executors that tests need: the best one for "auto", else the named ones, in parallel.
 
@@ -100,7 +116,8 @@ class Selection:
             if not tried[-1].available:
                 return Choice(reason=str(nothing_available(tried, self._registry.problems())))
             variant = tried[-1].name
-        choice = self._choose(mark, self.names if variant is None else (variant,))
+        candidates = self.needed(mark, None) or self.names if variant is None else (variant,)
+        choice = self._choose(mark, candidates)
         return Choice(choice.names[:1], choice.reason, choice.fails)
 
     def choose_all(self, mark: ExecutorMark) -> Choice:

@@ -67,9 +67,11 @@ class Fakes:
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("EXECUTOR_TYPE", "PYTEST_SANDBOX_TIMEOUT", "PYTEST_SANDBOX_REQUIRE", "PYTEST_ADDOPTS"):
+def _no_settings_from_outside(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("EXECUTOR_TYPE", "PYTEST_SANDBOX_TIMEOUT", "PYTEST_SANDBOX_REQUIRE"):
         monkeypatch.delenv(variable, raising=False)
+    # Plugins that inner runs do not use; hypothesis alone takes a second to import. (pytester itself unsets the variable.)
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest -p no:timeout")
 
 
 @pytest.fixture
