@@ -37,6 +37,14 @@ function makeRealm() {
   function run(code, filename, lineOffset) {
     return isolate.compileScriptSync(code, { filename, lineOffset }).runSync(context, { reference: true }).derefInto();
   }
+  // At the end of a call, isolated-vm throws what a promise was rejected with that nobody handles (yet): the snippet's own affair.
+  function call(input) {
+    try {
+      enter.applySync(undefined, [input]);
+    } catch (error) {
+      if (isolate.isDisposed) throw error;
+    }
+  }
   function load(name) {
     enter.applySync(undefined, [run(polyfill(name), `${name}.js`, 0), name]);
   }
@@ -46,10 +54,10 @@ function makeRealm() {
       enter = attach.applySync(undefined, [...channels, configuration], { result: { reference: true } });
     },
     start(code, filename) {
-      enter.applySync(undefined, [run(code, filename, -1)]);
+      call(run(code, filename, -1));
     },
     enter(text) {
-      enter.applySync(undefined, [text]);
+      call(text);
     },
     errorKind() {
       return isolate.isDisposed ? "memory" : undefined;
@@ -81,10 +89,11 @@ listen((kind, text) => {
   running = execute(JSON.parse(text), backend);
   running.ended.then(() => {
     running = undefined;
-    // Not inside the isolate's own call: the last message comes from there.
+    const done = current;
+    current = undefined;
+    // Not inside the isolate's own call: the last message comes from there. The next execution can have begun by then.
     setImmediate(() => {
-      current?.dispose();
-      current = undefined;
+      done?.dispose();
       spare ??= makeRealm();
     });
   });
