@@ -824,14 +824,7 @@
       }
     }
 
-    return function enter(input, name) {
-      if (typeof input === "function") {
-        // From a microtask, so that a stack trace shows nothing of the runner.
-        if (name === undefined) ThePromise.resolve(input).then(start);
-        else loaded[name] = input();
-        return;
-      }
-      const message = parse(input);
+    function receive(message) {
       if (message.op === "timer") {
         ThePromise.resolve(message.id).then(fire);
         return;
@@ -842,6 +835,20 @@
       if (message.ok) waiting.resolve(revive(message.value));
       else waiting.reject(makeError(waiting.site, message.error));
     };
+    }
+
+    return function enter(input, name) {
+      if (typeof input === "function") {
+        // From a microtask, so that a stack trace shows nothing of the runner.
+        if (name === undefined) ThePromise.resolve(input).then(start);
+        else loaded[name] = input();
+        return;
+      }
+      try {
+        receive(parse(input));
+      } catch (error) {
+        failWith({ kind: "crash", name: "RunnerError", message: `the runner failed: ${error.message}` });
+      }
   }
 
   function sealGlobal() {
