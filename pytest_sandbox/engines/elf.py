@@ -8,7 +8,7 @@ import struct
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 __all__ = ["NotElf", "Program", "libraries", "read_program"]
 
@@ -44,30 +44,37 @@ def read_program(path: Path) -> Program:
         OSError: when it cannot be read.
     """
     with path.open("rb") as file:
-        head = file.read(64)
-        if len(head) < 64 or head[:4] != b"\x7fELF" or head[4] not in (1, 2):
-            raise NotElf(f"{path} is not a Linux program")
-        order = "<" if head[5] == 1 else ">"
-        (machine,) = struct.unpack_from(f"{order}H", head, 18)
-        is_64 = head[4] == 2
-        table, size, count = (
-            (*struct.unpack_from(f"{order}Q", head, 32), *struct.unpack_from(f"{order}HH", head, 54))
-            if is_64
-            else (*struct.unpack_from(f"{order}I", head, 28), *struct.unpack_from(f"{order}HH", head, 42))
-        )
-        loader = None
-        for index in range(count):
-            file.seek(table + index * size)
-            entry = file.read(size)
-            (kind,) = struct.unpack_from(f"{order}I", entry, 0)
-            if kind == _PT_INTERP:
-                offset, length = (
-                    (struct.unpack_from(f"{order}Q", entry, 8)[0], struct.unpack_from(f"{order}Q", entry, 32)[0])
-                    if is_64
-                    else (struct.unpack_from(f"{order}I", entry, 4)[0], struct.unpack_from(f"{order}I", entry, 16)[0])
-                )
-                file.seek(offset)
-                loader = file.read(length).rstrip(b"\0").decode()
+        try:
+            return _read_head(path, file)
+        except (struct.error, UnicodeDecodeError) as error:
+            raise NotElf(f"{path} is a Linux program, but its head is damaged: {error}") from error
+
+
+def _read_head(path: Path, file: BinaryIO) -> Program:
+    head = file.read(64)
+    if len(head) < 64 or head[:4] != b"\x7fELF" or head[4] not in (1, 2):
+        raise NotElf(f"{path} is not a Linux program")
+    order = "<" if head[5] == 1 else ">"
+    (machine,) = struct.unpack_from(f"{order}H", head, 18)
+    is_64 = head[4] == 2
+    table, size, count = (
+        (*struct.unpack_from(f"{order}Q", head, 32), *struct.unpack_from(f"{order}HH", head, 54))
+        if is_64
+        else (*struct.unpack_from(f"{order}I", head, 28), *struct.unpack_from(f"{order}HH", head, 42))
+    )
+    loader = None
+    for index in range(count):
+        file.seek(table + index * size)
+        entry = file.read(size)
+        (kind,) = struct.unpack_from(f"{order}I", entry, 0)
+        if kind == _PT_INTERP:
+            offset, length = (
+                (struct.unpack_from(f"{order}Q", entry, 8)[0], struct.unpack_from(f"{order}Q", entry, 32)[0])
+                if is_64
+                else (struct.unpack_from(f"{order}I", entry, 4)[0], struct.unpack_from(f"{order}I", entry, 16)[0])
+            )
+            file.seek(offset)
+            loader = file.read(length).rstrip(b"\0").decode()
     return Program(path, _MACHINES.get(machine, f"machine {machine}"), loader)
 
 

@@ -109,7 +109,10 @@ def ensure_image(
         "WorkingDir": "/tmp",
         "Cmd": [NODE_IN_IMAGE],
     }
-    digests = _known_digests(folder, contents)
+    try:
+        digests = _known_digests(folder, contents)
+    except OSError as error:
+        raise EngineError(label, "build the image", f"a file of it cannot be read: {error}") from error
     recipe = ImageRecipe(files=contents, architecture=architecture, config=config, digests=digests)
     content = recipe.content_digest()
     tag = f"{_REPOSITORY}:{content[:16]}"

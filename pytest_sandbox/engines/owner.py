@@ -15,9 +15,11 @@ from pytest_sandbox.processes.watchdog import start_ticks
 if TYPE_CHECKING:
     from pytest_sandbox.engines.base import Engine
 
-__all__ = ["OWNER_LABEL", "is_dead", "new_name", "owner_label", "sweep"]
+__all__ = ["KEPT_LABEL", "OWNER_LABEL", "is_dead", "new_name", "owner_label", "sweep"]
 
 OWNER_LABEL: Final = "pytest-sandbox.owner"
+KEPT_LABEL: Final = "pytest-sandbox.kept"
+"""Bears the containers that somebody has asked to keep: no sweep touches them."""
 
 
 def _here() -> tuple[str, str]:
@@ -66,7 +68,7 @@ def sweep(engine: Engine) -> list[str]:
     """
     removed = []
     for state in engine.find(OWNER_LABEL):
-        if is_dead(state.labels.get(OWNER_LABEL, "")):
+        if KEPT_LABEL not in state.labels and is_dead(state.labels.get(OWNER_LABEL, "")):
             with suppress(EngineError):
                 if engine.remove(state.id):
                     removed.append(state.name)

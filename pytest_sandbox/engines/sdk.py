@@ -141,6 +141,8 @@ class SdkEngine:
                 raise ImageNotFound(self._label, image) from error
             raise EngineRefused(self._label, action, words, 404) from error
         except docker.errors.APIError as error:
+            if image and "cannot specify 64-byte hexadecimal strings" in str(error.explanation):
+                raise ImageNotFound(self._label, image) from error  # Podman, of an id that it does not know
             raise EngineRefused(self._label, action, str(error.explanation or error), error.status_code) from error
         except HijackRefused as error:
             if error.status == 404:
