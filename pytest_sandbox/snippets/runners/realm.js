@@ -834,7 +834,6 @@
       calls.delete(message.id);
       if (message.ok) waiting.resolve(revive(message.value));
       else waiting.reject(makeError(waiting.site, message.error));
-    };
     }
 
     return function enter(input, name) {
@@ -849,6 +848,7 @@
       } catch (error) {
         failWith({ kind: "crash", name: "RunnerError", message: `the runner failed: ${error.message}` });
       }
+    };
   }
 
   function sealGlobal() {
