@@ -45,10 +45,12 @@ class Runner:
     Args:
         name: the executor's name, for errors.
         starting: the runner, as it is being started.
-        on_ready: called when it is ready, and no snippet has run in it.
+        on_ready: called with its first message, when no snippet has run in it; what it raises refuses the runner.
     """
 
-    def __init__(self, name: str, starting: StartingRunner, *, on_ready: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, name: str, starting: StartingRunner, *, on_ready: Callable[[protocol.Ready], None] = lambda _ready: None
+    ) -> None:
         self._name = name
         self._starting = starting
         self._on_ready = on_ready
@@ -89,14 +91,15 @@ class Runner:
         try:
             self._bell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             self._poll.register(self._bell[0], select.POLLIN)
-            self._read_ready(link, deadline, timeout)
-            self._on_ready()
+            ready = self._read_ready(link, deadline, timeout)
+            self.versions = ready.versions
+            self._on_ready(ready)
             self.is_ready = self.is_idle = True
         except BaseException:
             self.kill()
             raise
 
-    def _read_ready(self, link: Link, deadline: float, timeout: float) -> None:
+    def _read_ready(self, link: Link, deadline: float, timeout: float) -> protocol.Ready:
         while True:
             self._wait(link, deadline - time.monotonic())
             for line in self._lines(1 << 20):
@@ -107,8 +110,7 @@ class Runner:
                 if not isinstance(message, protocol.Ready) or message.protocol != protocol.PROTOCOL:
                     found = f"its first message is not the expected one: {line[:200]!r}"
                     raise ExecutorBroken(self._name, found, self._last_words())
-                self.versions = message.versions
-                return
+                return message
             if not link.read_descriptors or link.has_ended():
                 death = link.end()
                 raise ExecutorBroken(self._name, f"it ended before it was ready ({death.how})", self._last_words())

@@ -76,7 +76,7 @@ class DenoExecutor(RunnerExecutor):
         environment = {**ENVIRONMENT, **_ENVIRONMENT, "DENO_DIR": str(home)}
         process = spawn_soon(self._command(), env=environment)
         starting = StartingProcess(process, on_end=lambda: shutil.rmtree(home, ignore_errors=True))
-        return Runner(self.name, starting, on_ready=lambda: self._keep_template(home))
+        return Runner(self.name, starting, on_ready=lambda _ready: self._keep_template(home))
 
     def _keep_template(self, home: Path) -> None:
         if self._template is None:

@@ -133,6 +133,48 @@ ABSENT: Final[Mapping[str, str]] = {
 """Notable globals that are absent everywhere, each with the reason. The list is not complete: whatever is not in `GLOBALS` is absent."""
 
 DIFFERENCES: Final[tuple[Difference, ...]] = (
+    Difference(
+        "vm2",
+        "no-proxy",
+        "`Proxy` is undefined",
+        "vm2 takes it away: with it, snippets climbed vm2's own wall of proxies",
+    ),
+    Difference(
+        "vm2",
+        "no-weak-references",
+        "`WeakRef` and `FinalizationRegistry` are undefined",
+        "vm2 takes them away: they would let a snippet watch the host's garbage collection",
+    ),
+    Difference(
+        "vm2",
+        "error-lines",
+        "The stack of an error has no lines of the snippet (those of syntax errors excepted)",
+        "vm2 hides all stack frames from its sandbox; line numbers are never made up",
+    ),
+    Difference(
+        "vm2",
+        "global-not-sealed",
+        "New properties can be added to the global object, for this execution; what is there cannot be changed",
+        "vm2's global object cannot be frozen",
+    ),
+    Difference(
+        "vm2",
+        "unknown-tool",
+        "`codemode.unknown` is undefined instead of a function whose call names the known tools; an error that is not caught does so",
+        "without `Proxy`, an object cannot answer for names that it does not have",
+    ),
+    Difference(
+        "vm2",
+        "endless-causes",
+        "Throwing an error whose chain of causes has no end takes until the timeout",
+        "vm2 looks through all causes of whatever is thrown, for objects of its host",
+    ),
+    Difference(
+        "vm2",
+        "import-throws",
+        "`import()` throws at once instead of returning a promise that is rejected",
+        "vm2 replaces it in the source text by a function that throws",
+    ),
 )
 
 

@@ -42,10 +42,11 @@ TEXT_MOST: Final = 16_384
 
 
 class Ready(msgspec.Struct, tag_field="op", tag="ready"):
-    """The runner can take requests; ``versions`` says what it runs on."""
+    """The runner can take requests; ``versions`` says what it runs on, ``settings`` what its container really is."""
 
     protocol: int
     versions: dict[str, str]
+    settings: dict[str, Any] | None = None
 
 
 class Log(msgspec.Struct, tag_field="op", tag="log"):

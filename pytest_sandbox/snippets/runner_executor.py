@@ -32,8 +32,8 @@ class RunnerExecutor(SnippetExecutor):
     unsupported_limits: ClassVar[Mapping[str, str]] = {
         "processes": "its runner is one process with threads of its own, which only a jail or a container can count"
     }
-    reuses_runners: ClassVar[bool]
-    spares: ClassVar[int] = 0
+    reuses_runners: bool
+    spares: int = 0
 
     def __init__(self, *, limits: Limits | None = None, **options: Any) -> None:
         super().__init__(limits=limits, **options)

@@ -9,19 +9,35 @@ const NEWLINE = 10;
 const decoder = new TextDecoder();
 const encoder = new TextEncoder();
 
-/** Return a function that takes chunks of bytes and calls `onLine(kind, text)` for every complete line. */
-export function lineReader(onLine) {
+/**
+ * Return a function that takes chunks of bytes and calls `onLine(kind, text)` for every complete line that is not empty.
+ *
+ * @param {(kind: string, text: string) => void} onLine gets a line's first character, and the rest
+ * @param {() => number} most bytes that a line may have
+ * @param {() => void} onOverflow called for a longer one
+ */
+export function lineReader(onLine, most = () => Infinity, onOverflow = undefined) {
   let parts = [];
+  let held = 0;
   return function read(chunk) {
     let start = 0;
     for (let end = chunk.indexOf(NEWLINE); end !== -1; end = chunk.indexOf(NEWLINE, start)) {
       parts.push(chunk.subarray(start, end));
       const line = join(parts);
       parts = [];
+      held = 0;
       start = end + 1;
-      onLine(line[0], line.slice(1));
+      if (line !== "") onLine(line[0], line.slice(1));
     }
-    if (start < chunk.length) parts.push(chunk.slice(start));
+    if (start < chunk.length) {
+      parts.push(chunk.slice(start));
+      held += chunk.length - start;
+      if (held > most()) {
+        parts = [];
+        held = 0;
+        onOverflow();
+      }
+    }
   };
 }
 
@@ -50,6 +66,6 @@ export function frameWriter(writeSome) {
 }
 
 /** The first message: the runner can take requests, and runs on these versions. */
-export function readyMessage(versions) {
-  return JSON.stringify({ op: "ready", protocol: PROTOCOL, versions });
+export function readyMessage(versions, settings = undefined) {
+  return JSON.stringify({ op: "ready", protocol: PROTOCOL, versions, settings });
 }

@@ -1,9 +1,7 @@
 // The runner of executor "deno": one process, with every permission denied, for every execution.
 //
-// The snippet does not run in this program's own realm, where Deno and process are: it runs in a node:vm context with a global
-// object of its own, without code generation and without a callback for imports, so that import() of anything is refused.
+// The snippet does not run in this program's own realm, where Deno and process are, but in a node:vm context.
 
-import vm from "node:vm";
 import realmText from "./realm.js" with { type: "text" };
 import base64 from "../../_vendor/polyfills/base64.js" with { type: "text" };
 import encoding from "../../_vendor/polyfills/encoding.js" with { type: "text" };
@@ -12,6 +10,7 @@ import structuredClone from "../../_vendor/polyfills/structured-clone.js" with {
 import url from "../../_vendor/polyfills/url.js" with { type: "text" };
 import { frameWriter, lineReader, readyMessage } from "./channel.mjs";
 import { execute } from "./execution.mjs";
+import { makeVmRealm } from "./vm_realm.mjs";
 
 const POLYFILLS = { base64, encoding, inspect, "structured-clone": structuredClone, url };
 
@@ -19,29 +18,7 @@ globalThis.addEventListener("unhandledrejection", (event) => event.preventDefaul
 
 const write = frameWriter((bytes) => Deno.stdout.writeSync(bytes));
 
-function makeRealm() {
-  const context = vm.createContext(vm.constants.DONT_CONTEXTIFY, { codeGeneration: { strings: false, wasm: false } });
-  const run = (code, filename, lineOffset) => new vm.Script(code, { filename, lineOffset }).runInContext(context);
-  const attach = run(realmText, "realm.js", 0)();
-  let enter;
-  return {
-    attach(send, end, timer, configuration) {
-      const load = (name) => enter(run(POLYFILLS[name], `${name}.js`, 0), name);
-      enter = attach(send, end, timer, load, configuration);
-    },
-    start(code, filename) {
-      enter(run(code, filename, -1));
-    },
-    enter(text) {
-      enter(text);
-    },
-    errorKind() {
-      return undefined; // a full heap ends the whole process
-    },
-  };
-}
-
-const realm = makeRealm();
+const realm = makeVmRealm(realmText, (name) => POLYFILLS[name]);
 const backend = {
   write,
   // Literal imports of our own files need no permission; they are loaded only when a snippet needs them.

@@ -13,7 +13,7 @@ import { prepare, SnippetSyntaxError } from "./prepare.mjs";
  *     attach(send, end, timer, configuration) -> enter(text)
  *     start(code, filename): compile the script in the realm and hand its function over; throws what the engine throws
  *     errorKind(error): "memory" when the engine gave up for lack of memory, else undefined
- * @returns {{ deliver: (text: string) => void, ended: Promise<void> }}
+ * @returns {{ deliver: (text: string) => void, ended: Promise<void>, uncaught: (error: unknown) => void }}
  */
 export function execute(request, backend) {
   const { nonce } = request;
@@ -37,6 +37,12 @@ export function execute(request, backend) {
 
   function fail(error) {
     end(JSON.stringify({ op: "error", error }));
+  }
+
+  // What was thrown outside of everything that the realm guards; only an open realm lets that happen.
+  function uncaught(error) {
+    const { name = "Error", message = error, stack = "" } = Object(error);
+    fail({ kind: "runtime", name: String(name), message: String(message), stack: String(stack) });
   }
 
   function guarded(action) {
@@ -82,5 +88,5 @@ export function execute(request, backend) {
   }
 
   begin().catch((error) => fail({ kind: "crash", name: "RunnerError", message: `the runner failed: ${error?.message}` }));
-  return { deliver: (text) => guarded(() => realm?.enter(text)), ended };
+  return { deliver: (text) => guarded(() => realm?.enter(text)), ended, uncaught };
 }

@@ -13,8 +13,8 @@ export function listen(onLine) {
   process.stdin.on("end", () => process.exit(0));
 }
 
-export function sayReady(versions) {
-  write("-", readyMessage({ node: process.versions.node, v8: process.versions.v8, ...versions }));
+export function sayReady(versions, settings = undefined) {
+  write("-", readyMessage({ node: process.versions.node, v8: process.versions.v8, ...versions }, settings));
 }
 
 const texts = new Map();

@@ -1,8 +1,9 @@
 // The realm: what a snippet finds around it. The same text runs first in every bare V8 realm (an isolate, a vm2 sandbox, a
 // node:vm context), so that all executors offer one environment.
 //
-// It is one function expression. The call hardens the realm and returns `attach`, which the runner calls once per execution with
-// its channels. Only strings and numbers cross them:
+// It is one function expression. The call hardens the realm (unless told that something else is the wall: then the engine's own
+// globals stay) and returns `attach`, which the runner calls once per execution with its channels. Only strings and numbers cross
+// them:
 //
 //   send(text)      one message to the host, as JSON without a newline
 //   end(text)       the last message of this execution
@@ -13,8 +14,10 @@
 //
 // Freezing every prototype makes the builtins below safe to use by name; what touches a snippet's own objects goes through the
 // functions captured here, and every such touch may run the snippet's code (getters, proxies), inside the limits.
-(function realm() {
+(function realm(isOpen) {
   "use strict";
+
+  const isHardened = isOpen !== true;
 
   const MAX_DEPTH = 100; // as in values.py
   const OUTPUT_FACTOR = 16; // past this many times the output limit, the execution ends
@@ -58,6 +61,8 @@
     "encodeURIComponent", "escape", "unescape", "eval", "isFinite", "isNaN", "SuppressedError", "DisposableStack",
     "AsyncDisposableStack",
   ]);
+
+  const OURS = new Set(["codemode", "console"]);
 
   function isObject(value) {
     return (typeof value === "object" && value !== null) || typeof value === "function";
@@ -163,7 +168,7 @@
   // The second half cannot: into a context made from a snapshot, V8 puts some of its globals, and parts of them, anew.
   function hardenLate() {
     for (const key of ownKeys(global)) {
-      if (KEPT.has(key) || key in LAZY || key === Symbol.toStringTag) continue;
+      if (KEPT.has(key) || key in LAZY || OURS.has(key) || key === Symbol.toStringTag) continue;
       if (!deleteProperty(global, key)) throw new TheError(`Cannot harden the realm: global ${String(key)} cannot be deleted`);
     }
     for (const object of LATE) {
@@ -783,26 +788,22 @@
       if (entry.repeat && timers.has(id)) timer(id, entry.milliseconds);
     }
 
-    hardenLate();
     loadChunk = load;
-    const globals = {
-      codemode: makeCodemode(),
-      console: makeConsole(log),
-      setTimeout: (callback, delay = 0, ...args) => arm(callback, delay, args, false),
-      setInterval: (callback, delay = 0, ...args) => arm(callback, delay, args, true),
-      clearTimeout: disarm,
-      clearInterval: disarm,
-      queueMicrotask: (callback) => {
-        if (typeof callback !== "function") throw new TypeError("Cannot queue a microtask: the callback must be a function");
-        ThePromise.resolve().then(() => guarded(callback, []));
-      },
-    };
-    for (const name of keys(globals)) {
-      if (typeof globals[name] === "function") defineProperty(globals[name], "name", { value: name });
-      freeze(globals[name]);
-      defineProperty(global, name, { value: globals[name], writable: false, enumerable: false, configurable: false });
+    defineGlobals({ codemode: makeCodemode(), console: makeConsole(log) });
+    if (isHardened) {
+      hardenLate();
+      defineGlobals({
+        setTimeout: (callback, delay = 0, ...args) => arm(callback, delay, args, false),
+        setInterval: (callback, delay = 0, ...args) => arm(callback, delay, args, true),
+        clearTimeout: disarm,
+        clearInterval: disarm,
+        queueMicrotask: (callback) => {
+          if (typeof callback !== "function") throw new TypeError("Cannot queue a microtask: the callback must be a function");
+          ThePromise.resolve().then(() => guarded(callback, []));
+        },
+      });
+      sealGlobal();
     }
-    sealGlobal();
 
     async function start(snippet) {
       let value;
@@ -851,6 +852,14 @@
     };
   }
 
+  function defineGlobals(globals) {
+    for (const name of keys(globals)) {
+      if (typeof globals[name] === "function") defineProperty(globals[name], "name", { value: name });
+      freeze(globals[name]);
+      defineProperty(global, name, { value: globals[name], writable: false, enumerable: false, configurable: false });
+    }
+  }
+
   function sealGlobal() {
     try {
       freeze(global);
@@ -864,7 +873,9 @@
     }
   }
 
-  hardenEarly();
-  defineLazyGlobals();
+  if (isHardened) {
+    hardenEarly();
+    defineLazyGlobals();
+  }
   return attach;
 })

@@ -1,0 +1,190 @@
+// The runner of executor "container": process 1 of a container. It speaks with the host, and runs every snippet in a child process.
+//
+// Nothing inside can read, trace or end this process: its program cannot be read (so it is not dumpable), its inspector signal is
+// off, and process 1 takes no signal that it does not handle. What a child says is stamped with a secret of that child, checked
+// here, and stamped anew for the host.
+
+import { spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { readdirSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { lineReader } from "./channel.mjs";
+import { memoryKills, readSettings } from "./container_settings.mjs";
+import { listen, sayReady, write } from "./node_host.mjs";
+
+const [mode, heapMegabytes] = process.argv.slice(2);
+const CHILD = fileURLToPath(new URL("./container_child.mjs", import.meta.url));
+const OUTPUT_FACTOR = 16; // as in realm.js
+const UNLIMITED = 256 << 20; // bytes
+const LAST_WORDS = 4096; // characters
+const GONE_WITHIN = 500; // milliseconds
+const MESSAGE_REGEXP = /^\{"op":"(log|call|result|error)"/;
+const OUT_OF_MEMORY_REGEXP = /heap out of memory|Fatal JavaScript (?:out of memory|invalid size)|Allocation failed/;
+
+let child;
+let execution;
+
+function startChild() {
+  const flags = ["--disable-sigusr1", `--max-old-space-size=${heapMegabytes}`];
+  const secret = randomBytes(16).toString("hex");
+  const stdio = ["ignore", "pipe", "pipe", "pipe", "pipe"];
+  const process_ = spawn(process.execPath, [...flags, CHILD, mode], { stdio, env: { ...process.env }, detached: true });
+  const started = { process: process_, secret, words: "", heard: false, isBooted: false, onBoot() {} };
+  const read = lineReader(
+    (kind, text) => fromChild(started, kind + text),
+    () => execution?.lineMost ?? 65536,
+    () => started === child && crash("a message that is larger than any legal one"),
+  );
+  process_.stdio[4].on("data", (chunk) => {
+    started.heard = true;
+    read(chunk);
+  });
+  process_.stdio[3].on("error", () => {}); // it died: its exit tells
+  for (const [stream, level] of [[process_.stdout, "log"], [process_.stderr, "error"]]) {
+    stream.setEncoding("utf8");
+    stream.on("data", (text) => {
+      started.heard = true;
+      if (started === child) print(level, text);
+    });
+  }
+  process_.on("error", () => {});
+  process_.on("exit", (code, signal) => childEnded(started, code, signal));
+  return started;
+}
+
+/** Wait until what a child wrote before its last message has been read, too. */
+async function drained(of) {
+  do {
+    of.heard = false;
+    await new Promise((resolve) => setImmediate(resolve));
+    await new Promise((resolve) => setImmediate(resolve));
+  } while (of.heard);
+}
+
+function fromChild(from, line) {
+  if (line === "booted ") {
+    // It says so before it has a snippet; afterwards, this is a message without a stamp like any other.
+    if (!from.isBooted) {
+      from.isBooted = true;
+      from.onBoot();
+      return;
+    }
+  }
+  if (from !== child || execution === undefined) return;
+  const { secret } = child;
+  if (!line.startsWith(`${secret} `)) {
+    crash("a message without its stamp");
+    return;
+  }
+  const text = line.slice(secret.length + 1);
+  // Only the beginning is looked at: the host reads the rest, and takes nothing on trust either.
+  const [, op] = MESSAGE_REGEXP.exec(text) ?? [];
+  if (op === undefined) crash("a message that is none");
+  else if (op === "result" || op === "error") finish(text);
+  else write(execution.nonce, text);
+}
+
+function crash(what) {
+  fail({ kind: "crash", name: "ProtocolViolation", message: `the snippet's process sent ${what}` });
+}
+
+function fail(error) {
+  finish(JSON.stringify({ op: "error", error }));
+}
+
+/** Report the end once; everything that the snippet started ends first, where this container is used again. */
+async function finish(text) {
+  if (execution === undefined || execution.isOver) return;
+  execution.isOver = true;
+  const { nonce } = execution;
+  const last = child;
+  await drained(last);
+  flushLines();
+  execution = undefined;
+  child = undefined;
+  write(nonce, text);
+  await endAllOthers();
+  child = startChild();
+}
+
+function childEnded(ended, code, signal) {
+  if (ended !== child || execution === undefined || execution.isOver) {
+    if (ended === child && execution === undefined) child = startChild(); // it died idle
+    return;
+  }
+  drained(ended).then(() => {
+    if (execution === undefined || execution.isOver) return;
+    if (OUT_OF_MEMORY_REGEXP.test(ended.words) || (signal === "SIGKILL" && memoryKills() > execution.killsBefore)) {
+      fail({ kind: "memory", limit: "memory", name: "OutOfMemory", message: "the snippet's process ran out of memory" });
+    } else {
+      const how = signal === null ? `with exit code ${code}` : `by signal ${signal}`;
+      fail({ kind: "crash", name: "RunnerCrashed", message: `the snippet's process ended without a result, ${how}` });
+    }
+  });
+}
+
+/** Kill everything but this process; where something stays (a zombie that is nobody's child), the container has had its day. */
+async function endAllOthers() {
+  try {
+    process.kill(-1, "SIGKILL");
+  } catch {
+    // nobody is there
+  }
+  const others = () => readdirSync("/proc").filter((name) => /^\d+$/.test(name) && name !== "1");
+  for (let waited = 0; others().length > 0; waited += 2) {
+    if (waited > GONE_WITHIN) process.exit(0);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+// -- what a snippet prints past console: lines become log entries, under the same limit ------------------------------------
+
+const lines = { log: "", error: "" };
+
+function print(level, text) {
+  child.words = (child.words + text).slice(-LAST_WORDS);
+  if (execution === undefined || execution.isOver) return;
+  const parts = (lines[level] + text).split("\n");
+  lines[level] = parts.pop().slice(0, execution.output);
+  for (const part of parts) log(level, part);
+}
+
+function flushLines() {
+  for (const level of ["log", "error"]) {
+    if (lines[level] !== "") log(level, lines[level]);
+    lines[level] = "";
+  }
+}
+
+function log(level, text) {
+  const room = execution.output - execution.printed;
+  execution.printed += text.length + 1;
+  if (room > 0) {
+    write(execution.nonce, JSON.stringify({ op: "log", level, text: text.slice(0, room).toWellFormed(), cut: text.length > room }));
+  } else if (execution.printed > execution.output * OUTPUT_FACTOR && !execution.isOver) {
+    fail({ kind: "output", limit: "output", name: "LimitExceeded", message: `it wrote more than ${OUTPUT_FACTOR} times the limit output` });
+  }
+}
+
+// -- the host ------------------------------------------------------------------------------------------------------------------
+
+listen((kind, text) => {
+  if (kind !== "R") {
+    child?.process.stdio[3].write(`${kind}${text}\n`);
+    return;
+  }
+  const request = JSON.parse(text);
+  const { nonce, output, result } = request;
+  execution = {
+    nonce,
+    output: output ?? UNLIMITED,
+    lineMost: Math.max(3 * (result ?? UNLIMITED), 6 * (output ?? UNLIMITED)) + 65536,
+    printed: 0,
+    isOver: false,
+    killsBefore: memoryKills(),
+  };
+  child ??= startChild();
+  child.process.stdio[3].write(`R${JSON.stringify({ ...request, nonce: child.secret })}\n`);
+});
+child = startChild();
+child.onBoot = () => sayReady({}, readSettings());
