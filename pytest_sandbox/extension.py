@@ -76,6 +76,7 @@ class Extensions:
         self._manager = _Manager(PROJECT)
         self._manager.add_hookspecs(hookspecs)
         self._labels: dict[int, tuple[str, bool]] = {}
+        self._refused: list[Any] = []
         self._failed: list[Answer] = []
         self._entry_points_loaded = False
 
@@ -83,6 +84,9 @@ class Extensions:
         """Load what has not been loaded yet, and return a number that grows with the plugins."""
         self._load()
         return len(self._labels) + len(self._failed)
+
+    def _is_known(self, plugin: Any) -> bool:
+        return self._manager.is_registered(plugin) or any(plugin is refused for refused in self._refused)
 
     def ask(self, hook: str) -> Iterator[Answer]:
         """Call a hook on every plugin, one by one, and tell who answered what; never raises.
@@ -117,12 +121,12 @@ class Extensions:
                 else:
                     self._register(plugin, entry_point.name, label, installed=True)
         for name, plugin in self._source() if self._source else ():
-            if plugin is not None and not self._manager.is_registered(plugin) and _extends_us(plugin):
+            if plugin is not None and not self._is_known(plugin) and _extends_us(plugin):
                 kind = "conftest" if name.endswith("conftest.py") else "pytest plugin"
                 self._register(plugin, name, f'{kind} "{name}"', installed=False)
 
     def _register(self, plugin: Any, name: str, label: str, *, installed: bool) -> None:
-        if self._manager.is_registered(plugin):  # one module under two entry points
+        if self._is_known(plugin):  # one module under two entry points
             return
         try:
             # The name carries the kind: an entry point and a pytest plugin may share one.
@@ -130,6 +134,7 @@ class Extensions:
             self._manager.check_pending()
         except (pluggy.PluginValidationError, ValueError) as error:
             self._failed.append(Answer(label, installed, error=error))
+            self._refused.append(plugin)
             if self._manager.is_registered(plugin):
                 self._manager.unregister(plugin)
         else:

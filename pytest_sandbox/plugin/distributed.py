@@ -7,12 +7,14 @@ channel of its own, inside ``workerinput``, on which it asks.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from pytest_sandbox.errors import SandboxError
 from pytest_sandbox.plugin.state import run_of
 from pytest_sandbox.proofs import PROOF_DEADLINE, Availability
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_sandbox.plugin.provers import Prover
+    from pytest_sandbox.plugin.run import SandboxRun
 
 __all__ = ["RemoteProver", "WorkerNode", "attend_to", "is_controller", "is_worker", "prover_for_worker"]
 
@@ -62,22 +65,28 @@ def attend_to(node: WorkerNode) -> None:
     node.workerinput[_CHANNEL] = channel
 
     def answer(message: str) -> None:
-        question = json.loads(message)
-        run = run_of(node.config)
-        run.needed = True
-        if question["ask"] == "fatal":
-            run.fatal = question["message"]
-            return
-        if question["ask"] == "best":
-            rows = run.prover.find_best()
-        else:
-            known = {spec.name for spec in run.registry.specs()}
-            rows = list(run.prover.prove([name for name in question["names"] if name in known]).values())
-        plain = [{key: getattr(row, key) for key in _FIELDS} for row in rows]
-        channel.send(json.dumps(plain))
+        try:
+            reply: object = _answer(run_of(node.config), json.loads(message))
+        except Exception as error:  # the worker waits: it must be told
+            reply = {"error": f"{type(error).__name__}: {error}"}
+        with contextlib.suppress(OSError):  # the worker has gone
+            channel.send(json.dumps(reply))
 
     # The thread that delivers a worker's messages must not be kept waiting.
     channel.setcallback(lambda message: threading.Thread(target=answer, args=(message,), daemon=True).start())
+
+
+def _answer(run: SandboxRun, question: Mapping[str, Any]) -> list[dict[str, Any]]:
+    run.needed = True
+    if question["ask"] == "fatal":
+        run.fatal = question["message"]
+        return []
+    if question["ask"] == "best":
+        rows = run.prover.find_best()
+    else:
+        known = {spec.name for spec in run.registry.specs()}
+        rows = list(run.prover.prove([name for name in question["names"] if name in known]).values())
+    return [{key: getattr(row, key) for key in _FIELDS} for row in rows]
 
 
 def prover_for_worker(config: pytest.Config, local: Prover) -> Prover:
@@ -116,12 +125,17 @@ class RemoteProver:
 
     def report_fatal(self, message: str) -> None:
         """Tell the controller why this run cannot have executors."""
-        self._channel.send(json.dumps({"ask": "fatal", "message": message}))
+        self._ask("fatal", message=message)
 
     def _ask(self, what: str, **details: Any) -> list[Availability]:
-        self._channel.send(json.dumps({"ask": what, **details}))
-        # Every executor may use up its deadline, one after the other.
-        answer = json.loads(self._channel.receive(timeout=10 * PROOF_DEADLINE))
+        try:
+            self._channel.send(json.dumps({"ask": what, **details}))
+            # Every executor may use up its deadline, one after the other.
+            answer = json.loads(self._channel.receive(timeout=10 * PROOF_DEADLINE))
+        except (OSError, EOFError) as error:  # execnet's own timeout is an OSError
+            raise SandboxError(f"Cannot learn from the controller which executors work: {type(error).__name__}: {error}") from error
+        if isinstance(answer, dict):
+            raise SandboxError(f"Cannot learn from the controller which executors work: there, {answer['error']}")
         rows = [Availability(**row) for row in answer]
         self.rows.update({row.name: row for row in rows})
         return rows

@@ -69,7 +69,7 @@ class Lease(SnippetExecutor):
         self._check()
         with self._recorder.record(self.name, code) as execution:
             execution.result = self._leased.execute(
-                code, tools, language=language, timeout=self._own(timeout), tool_timeout=tool_timeout or self._tool_timeout
+                code, tools, language=language, timeout=self._own(timeout), tool_timeout=self._own_tool_timeout(tool_timeout)
             )
             return execution.result
 
@@ -86,7 +86,7 @@ class Lease(SnippetExecutor):
         self._check()
         with self._recorder.record(self.name, code) as execution:
             execution.result = await self._leased.aexecute(
-                code, tools, language=language, timeout=self._own(timeout), tool_timeout=tool_timeout or self._tool_timeout
+                code, tools, language=language, timeout=self._own(timeout), tool_timeout=self._own_tool_timeout(tool_timeout)
             )
             return execution.result
 
@@ -119,6 +119,9 @@ class Lease(SnippetExecutor):
 
     def _own(self, timeout: float | None | Unset) -> float | None | Unset:
         return self._timeout if timeout is UNSET else timeout
+
+    def _own_tool_timeout(self, tool_timeout: float | None) -> float | None:
+        return self._tool_timeout if tool_timeout is None else tool_timeout
 
     def _run(self, request: Any) -> Never:
         raise NotImplementedError("a lease passes whole calls on")

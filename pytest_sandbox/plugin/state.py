@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -23,6 +24,8 @@ RUN: Final[pytest.StashKey[SandboxRun]] = pytest.StashKey()
 RECORDER: Final[pytest.StashKey[Recorder]] = pytest.StashKey()
 """In a test item: what it executed."""
 
+_creating = threading.RLock()
+
 
 def recorder_of(item: pytest.Item) -> Recorder:
     """Return what keeps a test's executions."""
@@ -33,8 +36,9 @@ def recorder_of(item: pytest.Item) -> Recorder:
 
 def run_of(config: pytest.Config) -> SandboxRun:
     """Return what a test run knows."""
-    if RUN not in config.stash:
-        from pytest_sandbox.plugin.run import SandboxRun
+    with _creating:  # workers ask, and tests may call the library, from several threads
+        if RUN not in config.stash:
+            from pytest_sandbox.plugin.run import SandboxRun
 
-        config.stash[RUN] = SandboxRun(config)
-    return config.stash[RUN]
+            config.stash[RUN] = SandboxRun(config)
+        return config.stash[RUN]

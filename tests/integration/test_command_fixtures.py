@@ -199,10 +199,14 @@ def test_the_marker_may_narrow_the_entrys_whitelist_but_not_widen_it(pytester: p
     )
     result = pytester.runpytest("--sandbox-entries=entries.yaml")
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["*command_whitelist='rm -rf /': expected commands that the entry allows*in the command_whitelist marker of*"])
+    result.stdout.fnmatch_lines(
+        ["*command_whitelist='rm -rf /': expected commands that the entry allows*in the command_whitelist marker of*"]
+    )
 
 
-@pytest.mark.parametrize(("marker", "message"), [("entry='x'", "expected commands only, no keywords"), ("7", "expected commands, each a string")])
+@pytest.mark.parametrize(
+    ("marker", "message"), [("entry='x'", "expected commands only, no keywords"), ("7", "expected commands, each a string")]
+)
 def test_a_marker_that_makes_no_sense_is_an_error(pytester: pytest.Pytester, marker: str, message: str) -> None:
     pytester.makepyfile(f"import pytest\n@pytest.mark.command_whitelist({marker})\ndef test(native_executor): pass")
     result = pytester.runpytest()
@@ -342,7 +346,9 @@ def test_a_run_without_commands_loads_nothing_of_ours(pytester: pytest.Pytester)
 
 
 def test_the_fixtures_and_the_marker_are_documented(pytester: pytest.Pytester) -> None:
-    pytester.runpytest("--markers").stdout.fnmatch_lines(["@pytest.mark.command_whitelist(*commands): the commands that native_executor*"])
+    pytester.runpytest("--markers").stdout.fnmatch_lines(
+        ["@pytest.mark.command_whitelist(*commands): the commands that native_executor*"]
+    )
     fixtures = pytester.runpytest("--fixtures").stdout
     fixtures.fnmatch_lines_random(
         [

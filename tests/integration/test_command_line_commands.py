@@ -108,7 +108,16 @@ def test_exec_ends_the_command_when_it_is_interrupted(entries: Path) -> None:
 
 def test_exec_does_not_let_a_command_drive_a_terminal(entries: Path) -> None:
     ours, theirs = pty.openpty()
-    argv = [sys.executable, "-m", "pytest_sandbox.cli", "exec", "app:shell", r"printf '\033]0;owned\007text\n'", "--entries", str(entries)]
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest_sandbox.cli",
+        "exec",
+        "app:shell",
+        r"printf '\033]0;owned\007text\n'",
+        "--entries",
+        str(entries),
+    ]
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=theirs, check=False, timeout=60)
     os.close(theirs)
     shown = os.read(ours, 1000)
@@ -138,7 +147,10 @@ def test_check_warns_about_each_loose_setting(entries: Path) -> None:
     lines = done.stdout.splitlines()
     assert f'danger: {entries}:12: entry "box", network_mode: `host` shares the host\'s network, local services included' in lines
     assert f'warning: {entries}:9: entry "box", memory_limit: memory is unlimited; write a size such as `256m`' in lines
-    assert f'warning: {entries}:3: entry "shell", command_whitelist: any command may be run; list the commands that are needed' in lines
+    assert (
+        f'warning: {entries}:3: entry "shell", command_whitelist: any command may be run; list the commands that are needed'
+        in lines
+    )
     assert done.stderr == f"3 entries, {len(lines)} loose settings\n"
     assert command("entries", "check", "--strict", str(entries)).returncode == 1
 

@@ -173,3 +173,24 @@ def test_real_executors_work_on_workers(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("-n2", "--executor=isolated-vm,deno,vm2")
     result.assert_outcomes(passed=18)
     result.stdout.fnmatch_lines(["sandbox: isolated-vm (from --executor): isolated-vm 7.*", "sandbox: deno *", "sandbox: vm2 *"])
+
+
+def test_a_controller_that_cannot_find_out_is_told_by_the_tests(pytester: pytest.Pytester, fakes: Fakes) -> None:
+    with pytester.path.joinpath("conftest.py").open("a") as conftest:
+        conftest.write(
+            """
+from pytest_sandbox.plugin.provers import LocalProver
+
+def fail(self):
+    raise RuntimeError("no time")
+
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):
+        LocalProver.find_best = fail
+"""
+        )
+    pytester.makepyfile("def test_unrelated(): pass" + MANY_TESTS)
+    result = pytester.runpytest_subprocess("-n2")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.assert_outcomes(passed=1, errors=6)
+    result.stdout.fnmatch_lines(["ERROR: Cannot learn from the controller which executors work: there, RuntimeError: no time"])
