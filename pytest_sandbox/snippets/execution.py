@@ -36,7 +36,7 @@ _NO_CHECK: Final = 3600.0
 _OUT_OF_MEMORY_REGEXP: Final = re.compile(r"heap out of memory|out of memory|invalid (array|size|table)|Allocation failed", re.I)
 _OWN_FRAME_REGEXP: Final = re.compile(r"\bsnippet\.[jt]s:\d+")
 _FRAME_REGEXP: Final = re.compile(r"^\s+at ")
-_MISSING_TOOL_REGEXP: Final = re.compile(r"codemode(?:\.([\w$]+)|\[.*\]) is not a function")
+_MISSING_TOOL_REGEXP: Final = re.compile(r"codemode\.(.+) is not a function", re.S)
 
 
 def _size(text: str) -> int:
@@ -185,7 +185,7 @@ class Execution:
         missing = _MISSING_TOOL_REGEXP.fullmatch(error.message)
         if missing and error.kind == "runtime":
             # Where codemode cannot be a Proxy, an unknown tool is just undefined.
-            listed = protocol.unknown_tool_message(missing[1] or "", self._request.tools.names)
+            listed = protocol.unknown_tool_message(missing[1], self._request.tools.names)
             error = dataclasses.replace(error, message=f"{error.message}. {listed}")
         self._end(error)
 
