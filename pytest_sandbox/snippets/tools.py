@@ -171,12 +171,15 @@ class ToolBox:
         if loop is None:
             loop = self._private_loop = self._loops.get()
 
+        from asyncio import CancelledError
+
         async def run() -> None:
             try:
                 value = await make()
             except BaseException as error:
                 self._finish(ToolOutcome(call, error=error))
-                if not isinstance(error, Exception):
+                # On a loop of ours, KeyboardInterrupt and SystemExit would end nothing but the loop.
+                if isinstance(error, CancelledError) or (self._loop is not None and not isinstance(error, Exception)):
                     raise
             else:
                 self._finish(ToolOutcome(call, value))
