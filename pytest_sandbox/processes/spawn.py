@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from pytest_sandbox.processes import watchdog
 
@@ -107,16 +107,28 @@ def spawn(argv: Sequence[str], *, env: Mapping[str, str], **options: Any) -> sub
     return spawn_soon(argv, env=env, **options).result()
 
 
-def end_group(process: subprocess.Popen[bytes], *, timeout: float = 5.0) -> int | None:
+_OF_ITSELF: Final = 0.25
+"""Seconds that a process may take to end after its only child."""
+
+
+def end_group(
+    process: subprocess.Popen[bytes], *, timeout: float = 5.0, kill_inside: Callable[[], bool] | None = None
+) -> int | None:
     """Kill a process and its whole group with SIGKILL, reap it, and close its pipes.
 
     Args:
         process: a process started by this module.
         timeout: seconds to wait for the kernel to let it go.
+        kill_inside: kills what the process has only been waiting for, so that it ends by itself, and says whether there was
+            anything. The process then reaps its child, which otherwise would fall to the first process of this machine; that of
+            a container often reaps nothing.
 
     Returns:
         Its return code, or None when it could not be reaped in time.
     """
+    if kill_inside is not None and kill_inside():
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_OF_ITSELF)
     # The group is killed even when its leader has already been reaped: a child may have stayed behind. The number cannot have
     # been given to anybody else while a member is alive, and killing an empty group fails.
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -133,25 +145,35 @@ def end_group(process: subprocess.Popen[bytes], *, timeout: float = 5.0) -> int 
     return code
 
 
-_reaping: SimpleQueue[tuple[subprocess.Popen[bytes], Callable[[], None]]] | None = None
+_Ending = tuple["subprocess.Popen[bytes]", Callable[[], None], Callable[[], bool] | None]
+_reaping: SimpleQueue[_Ending] | None = None
 
 
-def _reap(queue: SimpleQueue[tuple[subprocess.Popen[bytes], Callable[[], None]]]) -> None:
+def _reap(queue: SimpleQueue[_Ending]) -> None:
     while True:
-        process, after = queue.get()
-        end_group(process)
+        process, after, kill_inside = queue.get()
+        end_group(process, kill_inside=kill_inside)
         with contextlib.suppress(Exception):
             after()
-        del process, after
+        del process, after, kill_inside
 
 
-def end_group_soon(process: subprocess.Popen[bytes], after: Callable[[], None]) -> None:
-    """Kill a process and its whole group now; wait for the kernel, then call ``after``, in another thread."""
+def end_group_soon(
+    process: subprocess.Popen[bytes], after: Callable[[], None], *, kill_inside: Callable[[], bool] | None = None
+) -> None:
+    """Kill a process and its whole group now; wait for the kernel, then call ``after``, in another thread.
+
+    Args:
+        process: a process started by this module.
+        after: called when it has ended.
+        kill_inside: as for `end_group`.
+    """
     global _reaping
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+    if kill_inside is None or not kill_inside():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
     with _lock:
         if _reaping is None:
             _reaping = SimpleQueue()
             threading.Thread(target=_reap, args=(_reaping,), name="pytest-sandbox-reaper", daemon=True).start()
-        _reaping.put((process, after))
+        _reaping.put((process, after, kill_inside))

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Final
 
+from pytest_sandbox.limits import MIB
+from pytest_sandbox.processes.jail import Jail
+from pytest_sandbox.processes.libraries import runtime_files
 from pytest_sandbox.processes.spawn import spawn_soon
 from pytest_sandbox.snippets.base import ExecutorInfo, ExecutorOptions
 from pytest_sandbox.snippets.channel import Runner
 from pytest_sandbox.snippets.link import StartingProcess
-from pytest_sandbox.snippets.runner_executor import ENVIRONMENT, RUNNERS, RunnerExecutor
-from pytest_sandbox.snippets.runtimes import find_deno
+from pytest_sandbox.snippets.local_executor import LocalExecutor, LocalOptions
+from pytest_sandbox.snippets.runner_executor import ENVIRONMENT, RUNNERS
+from pytest_sandbox.snippets.runtimes import VENDOR, find_deno
 
 __all__ = ["DenoExecutor", "DenoOptions"]
 
@@ -34,22 +39,25 @@ _FLAGS: Final = (
     "--deny-ffi",
     "--deny-import",
 )
+_HOME: Final = "/deno"
+_HOME_SIZE: Final = 32 * MIB  # bytes; what Deno keeps there is a tenth of that, and localStorage holds 10 MiB
 _ENVIRONMENT: Final = {"DENO_DISABLE_NODE_SHIM": "1", "DENO_NO_UPDATE_CHECK": "1", "NO_COLOR": "1"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class DenoOptions(ExecutorOptions):
+class DenoOptions(LocalOptions):
     """Options of executor deno.
 
     Attributes:
         max_runners: how many executions may run at the same time; None is 1.
+        jail: "auto", "required" or "off", see `LocalOptions`.
         deno: path of the Deno to use; None looks on PATH, then in the extra ``deno``.
     """
 
     deno: str | None = None
 
 
-class DenoExecutor(RunnerExecutor):
+class DenoExecutor(LocalExecutor):
     """Run snippets in Deno without any permission, in a context that has neither Deno nor imports."""
 
     name = "deno"
@@ -58,9 +66,15 @@ class DenoExecutor(RunnerExecutor):
     spares = 2  # on two cores, two that start while one runs
 
     def _set_up(self) -> None:
-        self._deno = find_deno(self.name, path=self.options.deno)
+        super()._set_up()
         self._folder = Path(tempfile.mkdtemp(prefix="pytest-sandbox-deno-"))
         self._template: Path | None = None
+
+    def _find_runtime(self) -> None:
+        self._deno = find_deno(self.name, path=self.options.deno)
+
+    def _files(self) -> tuple[str, ...]:
+        return (*runtime_files(os.path.realpath(self._deno.path)), str(RUNNERS), str(VENDOR))
 
     def _command(self) -> Sequence[str]:
         heap = f"--v8-flags=--max-old-space-size={self.heap_megabytes}"
@@ -69,14 +83,24 @@ class DenoExecutor(RunnerExecutor):
     def _start(self) -> Runner:
         # Storage and caches live in DENO_DIR and would outlast the process, so every runner gets one of its own. It begins as a
         # copy of the first runner's, taken before a snippet ran there: compiled code of ours that halves the start.
+        if self._jail is not None:
+            return self._start_in(self._jail)
         home = Path(tempfile.mkdtemp(dir=self._folder))
         template = self._template
         if template is not None:
             shutil.copytree(template, home, dirs_exist_ok=True)
-        environment = {**ENVIRONMENT, **_ENVIRONMENT, "DENO_DIR": str(home)}
-        process = spawn_soon(self._command(), env=environment)
+        process = spawn_soon(self._command(), env={**ENVIRONMENT, **_ENVIRONMENT, "DENO_DIR": str(home)})
         starting = StartingProcess(process, on_end=lambda: shutil.rmtree(home, ignore_errors=True))
         return Runner(self.name, starting, on_ready=lambda _ready: self._keep_template(home))
+
+    def _start_in(self, jail: Jail) -> Runner:
+        # Here that folder is in memory, and the kernel limits its size.
+        copies = {}
+        if self._template is not None:
+            copies = {f"{_HOME}/{path.name}": str(path) for path in self._template.iterdir() if path.is_file()}
+        inside = replace(self._inside, tmpfs={**self._inside.tmpfs, _HOME: _HOME_SIZE}, copies=copies)
+        starting = self._start_jailed(jail, {**ENVIRONMENT, **_ENVIRONMENT, "DENO_DIR": _HOME}, inside)
+        return Runner(self.name, starting, on_ready=lambda _ready: self._keep_template(starting.root / _HOME[1:]))
 
     def _keep_template(self, home: Path) -> None:
         if self._template is None:
@@ -103,4 +127,6 @@ class DenoExecutor(RunnerExecutor):
             backend=str(self._deno),
             fresh="process",
             max_runners=self.max_runners,
+            jail=self.jail,
+            loosened=self.loosened,
         )

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import os
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from pytest_sandbox.errors import ExecutorUnavailable
+from pytest_sandbox.processes.libraries import runtime_files
 from pytest_sandbox.snippets.base import ExecutorInfo, ExecutorOptions
-from pytest_sandbox.snippets.runner_executor import RUNNERS, RunnerExecutor
+from pytest_sandbox.snippets.local_executor import LocalExecutor, LocalOptions
+from pytest_sandbox.snippets.runner_executor import RUNNERS
 from pytest_sandbox.snippets.runtimes import ISOLATED_VM_ABIS, VENDOR, find_node, package_version
 
-__all__ = ["IsolatedVmExecutor", "NodeOptions", "find_package"]
+__all__ = ["IsolatedVmExecutor", "NodeOptions", "find_package", "package_folders"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class NodeOptions(ExecutorOptions):
+class NodeOptions(LocalOptions):
     """Options of the executors that run in Node.
 
     Attributes:
         max_runners: how many executions may run at the same time; None is as many as there are cores.
+        jail: "auto", "required" or "off", see `LocalOptions`.
         node: path of the Node to use; None looks on PATH, then in the extra ``node``.
         node_modules: folder with the npm packages to use instead of those that come with us.
     """
@@ -44,16 +49,40 @@ def find_package(executor: str, package: str, node_modules: str | None) -> tuple
     return modules, version
 
 
-class IsolatedVmExecutor(RunnerExecutor):
+def package_folders(modules: Path, package: str) -> tuple[str, ...]:
+    """Return the folders of an npm package and of the packages that it depends on, each as npm lays them out."""
+    waiting, found = [package], dict[str, None]()
+    while waiting:
+        folder = modules / waiting.pop()
+        if str(folder) not in found and folder.is_dir():  # what is not there is inside the package that needs it
+            found[str(folder)] = None
+            waiting += json.loads((folder / "package.json").read_text("utf-8")).get("dependencies", {})
+    return tuple(found)
+
+
+class IsolatedVmExecutor(LocalExecutor):
     """Run snippets in V8 isolates: no API of Node is there, only the common environment."""
 
     name = "isolated-vm"
     options_class: ClassVar[type[ExecutorOptions]] = NodeOptions
     reuses_runners = True
+    needs_proc = False
 
-    def _set_up(self) -> None:
+    def _find_runtime(self) -> None:
         self._node = find_node(self.name, abis=ISOLATED_VM_ABIS, path=self.options.node)
         self._modules, self._version = find_package(self.name, "isolated-vm", self.options.node_modules)
+
+    def _files(self) -> tuple[str, ...]:
+        node = os.path.realpath(self._node.path)
+        packages = package_folders(self._modules, "isolated-vm")
+        return (*runtime_files(node, *self._add_ons(packages[0])), str(RUNNERS), str(VENDOR), *packages)
+
+    def _add_ons(self, package: str) -> list[str]:
+        """Return what of the package Node may load: a prebuilt add-on for its ABI and C library, or one that the user has built."""
+        libc = "musl" if "musl" in "".join(runtime_files(os.path.realpath(self._node.path))) else "glibc"
+        machine = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), "*")
+        prebuilt = Path(package, "prebuilds", f"linux-{machine}").glob(f"*.abi{self._node.abi}.{libc}.node")
+        return [str(path) for path in (*prebuilt, *Path(package, "build", "Release").glob("*.node"))]
 
     def _command(self) -> Sequence[str]:
         # isolated-vm cannot make isolates in a Node that was itself made from a snapshot.
@@ -75,4 +104,6 @@ class IsolatedVmExecutor(RunnerExecutor):
             backend=f"isolated-vm {self._version}",
             fresh="realm",
             max_runners=self.max_runners,
+            jail=self.jail,
+            loosened=self.loosened,
         )

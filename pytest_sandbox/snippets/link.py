@@ -10,8 +10,10 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal, Protocol
 
+from pytest_sandbox.processes.jail import Confined, exit_code
 from pytest_sandbox.processes.spawn import end_group, end_group_soon
 from pytest_sandbox.processes.usage import Meter, Sample
 
@@ -87,9 +89,10 @@ class ProcessLink:
     Args:
         process: the process, with three pipes.
         on_end: called once when it has ended; not necessarily in the same thread.
+        confined: the runner in its jail, of which the process is only the gate.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], on_end: Callable[[], None]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], on_end: Callable[[], None], confined: Confined | None = None) -> None:
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
         self._process = process
         self._on_end = on_end
@@ -97,7 +100,9 @@ class ProcessLink:
         self._open: dict[int, Literal["stdout", "stderr"]] = {process.stdout.fileno(): "stdout", process.stderr.fileno(): "stderr"}
         for descriptor in (self._input, *self._open):
             os.set_blocking(descriptor, False)
-        self._meter = Meter(process.pid)
+        self._confined = confined
+        self._kill_inside = confined.kill if confined is not None else None
+        self._meter = Meter(process.pid) if confined is None else None
         self._lock = threading.Lock()
         self._death: Death | None = None
 
@@ -135,18 +140,25 @@ class ProcessLink:
 
     def sample(self) -> Sample | None:
         """Measure the process."""
-        return self._meter.sample()
+        if self._meter is None and self._confined is not None:
+            pid = self._confined.program_pid()
+            if pid is None:
+                return None
+            self._meter = Meter(pid)
+        return self._meter.sample() if self._meter is not None else None
 
     def interrupt(self) -> None:
         """Kill the process group."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if self._kill_inside is None or not self._kill_inside():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def end(self) -> Death:
         """Kill the process group, reap the process, close the pipes."""
         with self._lock:
             if self._death is None:
-                self._death = Death(_how_it_ended(end_group(self._process)))
+                code = end_group(self._process, kill_inside=self._kill_inside)
+                self._death = Death(_how_it_ended(code if code is None or self._confined is None else exit_code(code)))
                 self._open.clear()
                 self._on_end()
             return self._death
@@ -157,7 +169,7 @@ class ProcessLink:
             if self._death is None:
                 self._death = Death("by its retirement")
                 self._open.clear()
-                end_group_soon(self._process, self._on_end)
+                end_group_soon(self._process, self._on_end, kill_inside=self._kill_inside)
 
 
 class StartingProcess:
@@ -166,15 +178,29 @@ class StartingProcess:
     Args:
         process: as it comes from `spawn_soon`.
         on_end: as for `ProcessLink`.
+        confined: as for `ProcessLink`.
     """
 
-    def __init__(self, process: Future[subprocess.Popen[bytes]], on_end: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        process: Future[subprocess.Popen[bytes]],
+        on_end: Callable[[], None] = lambda: None,
+        confined: Confined | None = None,
+    ) -> None:
         self._process = process
         self._on_end = on_end
+        self._confined = confined
+        self._kill_inside = confined.kill if confined is not None else None
+
+    @property
+    def root(self) -> Path:
+        """Where this process sees the runner's root folder, while the runner runs."""
+        pid = self._confined.program_pid() if self._confined is not None else None
+        return Path("/" if self._confined is None else f"/proc/{pid}/root")
 
     def wait(self, timeout: float) -> Link:
         """Return the link to the process once it runs."""
-        return ProcessLink(self._process.result(timeout), self._on_end)
+        return ProcessLink(self._process.result(timeout), self._on_end, self._confined)
 
     def abandon(self) -> None:
         """End it, however far it has come."""
@@ -182,7 +208,7 @@ class StartingProcess:
             self._on_end()
         else:
             with contextlib.suppress(OSError):
-                end_group_soon(self._process.result(), self._on_end)
+                end_group_soon(self._process.result(), self._on_end, kill_inside=self._kill_inside)
 
 
 def _how_it_ended(code: int | None) -> str:

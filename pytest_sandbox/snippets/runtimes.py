@@ -149,14 +149,15 @@ def _run(path: str, *arguments: str) -> str | _Rejected:
 def _probe_node(path: str, changed: int) -> Runtime | _Rejected:
     """Ask a program what it is; kept for this process as long as the file does not change."""
     del changed
-    output = _run(path, "-p", "JSON.stringify(process.versions)")
+    output = _run(path, "-p", "JSON.stringify({ ...process.versions, path: process.execPath })")
     if isinstance(output, _Rejected):
         return output
     try:
         versions = json.loads(output)
         if "bun" in versions:
             return _Rejected(path, f"it is really Bun {versions['bun']}, which cannot run isolated-vm and vm2", is_bun=True)
-        return Runtime("node", path, versions["node"], versions["modules"])
+        # On PATH there may be a script, which would stand between us and Node.
+        return Runtime("node", versions["path"], versions["node"], versions["modules"])
     except (ValueError, KeyError, TypeError):
         return _Rejected(path, f"it does not answer as Node does ({output[:80]!r})")
 
