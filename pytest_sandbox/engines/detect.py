@@ -179,7 +179,7 @@ def _command(command: str, host: str | None, environ: Mapping[str, str], timeout
     def connect() -> Engine:
         program = shutil.which(command, path=environ.get("PATH", os.defpath))
         if program is None:
-            known = near_miss(command, ("docker", "podman"))
+            known = "" if command in ("docker", "podman") else near_miss(command, ("docker", "podman"))
             where = "is not an executable file" if "/" in command else f"is not on PATH{known}"
             raise EngineError(command, "reach it", f'"{command}" {where}')
         from pytest_sandbox.engines.cli import CliEngine

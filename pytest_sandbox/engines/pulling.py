@@ -87,6 +87,8 @@ class PullTracker:
         if line.startswith("Copying blob "):  # Podman
             words = line.split()
             return self.take({"id": words[2].rstrip(":"), "status": "Pull complete" if "done" in words else "Waiting"})
+        if line.startswith(("Copying config ", "Writing manifest ")):  # what comes after the last layer
+            self._layers = {layer: (size, size, True) for layer, (_, size, _) in self._layers.items()}
         return self._progress(line.strip())
 
     def _progress(self, text: str) -> PullProgress:

@@ -23,6 +23,7 @@ from pytest_sandbox.engines.apiconfig import container_config, parse_container, 
 from pytest_sandbox.engines.attachment import ExecAttachment, SocketAttachment
 from pytest_sandbox.engines.base import DEFAULT_TIMEOUT, ContainerState, Created, EngineInfo, ImageInfo, PullProgress, Stats
 from pytest_sandbox.engines.cgroups import read_stats
+from pytest_sandbox.engines.dialing import DialingAdapter
 from pytest_sandbox.engines.hijack import Endpoint, HijackRefused, hijack
 from pytest_sandbox.engines.owner import OWNER_LABEL, new_name, owner_label
 from pytest_sandbox.engines.pulling import PullTracker, failure_reason, split_reference
@@ -82,15 +83,17 @@ class SdkEngine:
         self._names: dict[str, str] = {}
         self._lock = threading.Lock()
         self._api_version = _FIRST_VERSION
-        with self._translated("reach it", timeout):
+        with self._translated("reach it", timeout), contextlib.closing(self):
             # Podman needs 0.4 s each to tell its version and its facts; who it is comes with the answer to a ping.
             answer = self._client.get(self._client.base_url + "/_ping")
             answer.raise_for_status()
         self.is_local = is_local(url)
         self.name: Literal["docker", "podman"] = "podman" if "Libpod-Api-Version" in answer.headers else "docker"
         self._label = f"{self.name} over socket"
-        self._api_version = spoken_version(answer.headers.get("Api-Version", ""))
-        self.close()
+        try:
+            self._api_version = spoken_version(answer.headers.get("Api-Version", ""))
+        except ValueError as error:
+            raise EngineError(self._label, "reach it", str(error)) from error
         self.remover: ContainerRemover = self._make_remover()
 
     @functools.cached_property
@@ -104,14 +107,9 @@ class SdkEngine:
         pid = os.getpid()
         client = self._clients.get(pid)
         if client is None:
-            client = _Client(
-                base_url=self._endpoint.url,
-                version=self._api_version,
-                timeout=int(DEFAULT_TIMEOUT),
-                use_ssh_client=True,
-                max_pool_size=64,
-            )
-            client.trust_env = False  # no proxy between us and an engine at a tcp address
+            client = _Client(base_url="unix:///dialled/by/us", version=self._api_version, timeout=int(DEFAULT_TIMEOUT))
+            client.mount("http+docker://", DialingAdapter(self._endpoint))
+            client.trust_env = False  # no proxy between us and an engine
             self._clients = {pid: client}
         return client
 
