@@ -9,12 +9,13 @@ from typing import Final
 
 from pytest_sandbox.commands.base import Prepared
 from pytest_sandbox.commands.whitelist import Whitelist
+from pytest_sandbox.engines.owner import KEPT_LABEL
 from pytest_sandbox.engines.spec import ContainerSpec, Mount
 from pytest_sandbox.entries.model import DockerEntry
 from pytest_sandbox.entries.mounts import parse_volume
 from pytest_sandbox.errors import InvalidArgument, InvalidCommand, WorkDirNotAllowed
 
-__all__ = ["ENTRY_LABEL", "container_spec", "container_work_dir"]
+__all__ = ["ENTRY_LABEL", "container_spec", "container_work_dir", "is_inside"]
 
 ENTRY_LABEL: Final = "pytest-sandbox.entry"
 """Bears the id of the entry that a container was made for."""
@@ -58,7 +59,7 @@ def container_spec(
         pids_limit=entry.pids_limit or None,
         # An unread log grows without limit; one that is kept is there to be read.
         log=entry.keep,
-        labels={ENTRY_LABEL: entry_id},
+        labels={ENTRY_LABEL: entry_id, **({KEPT_LABEL: "true"} if entry.keep else {})},
         init=True,
         runtime=entry.runtime,
         platform=entry.platform,

@@ -8,15 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pytest_sandbox.commands.base import CommandExecutor, Prepared
-from pytest_sandbox.commands.container_spec import container_spec, container_work_dir
+from pytest_sandbox.commands.container_spec import container_spec, container_work_dir, is_inside
 from pytest_sandbox.commands.docker_process import ContainerProcess
 from pytest_sandbox.commands.engines import engine_for
 from pytest_sandbox.commands.process import Process
 from pytest_sandbox.commands.running import RunningContainer, RunningProcess
 from pytest_sandbox.commands.whitelist import Whitelist
-from pytest_sandbox.engines.base import Created, Engine, PullProgress
+from pytest_sandbox.commands.volumes import find_link
+from pytest_sandbox.engines.apiconfig import normal_architecture
+from pytest_sandbox.engines.base import Created, Engine, ImageInfo, PullProgress
+from pytest_sandbox.engines.spec import ContainerSpec
 from pytest_sandbox.entries.model import DockerEntry
-from pytest_sandbox.errors import EngineError, ImageNotFound
+from pytest_sandbox.errors import EngineError, EngineRefused, ImageNotFound, WorkDirNotAllowed
 from pytest_sandbox.processes import watchdog
 
 if TYPE_CHECKING:
@@ -92,11 +95,27 @@ class DockerExecutor(CommandExecutor):
                 work_dir=work_dir,
                 base_dir=self.loaded.file.parent if self.loaded.file else None,
             )
+            self._check_links(call, spec)
             container = self.engine.create(spec)
             self._containers[container.id] = container
             return container
 
         return ContainerProcess(call, self._docker, self.id, engine=self.engine, create=create, done=self._done)
+
+    def _check_links(self, call: Prepared, spec: ContainerSpec) -> None:
+        """Refuse a call's folder that a symbolic link in a volume may lead out of the folder that binds it."""
+        base = self._docker.default_work_dir
+        if self.whitelist is None or base is None or call.work_dir is None or spec.work_dir is None:
+            return
+        if self.engine.is_local:
+            link = find_link(spec.work_dir, spec.mounts)
+            where = None if link is None else f"{link[0]} -> {link[1]} (a symbolic link in a volume)"
+        else:
+            # Nobody here can look into a writable folder of another machine.
+            writable = [mount.target for mount in spec.mounts if not mount.read_only and is_inside(spec.work_dir, mount.target)]
+            where = f"volume {writable[0]}, which can be written to and is on another machine" if writable else None
+        if where is not None:
+            raise WorkDirNotAllowed(call.command, self.id, self.whitelist.commands, str(call.work_dir), where, base)
 
     def _running_container(self) -> RunningContainer:
         if self._running is None:
@@ -113,14 +132,27 @@ class DockerExecutor(CommandExecutor):
             return self._image
 
     def _find_image(self) -> str:
-        name = self._docker.image or ""
+        name, platform = self._docker.image or "", self._docker.platform
         if self._docker.pull != "always":
             try:
-                return self.engine.inspect_image(name).id
+                found = self.engine.inspect_image(name)
+                if self._fits(found):
+                    return found.id
             except ImageNotFound:
                 if self._docker.pull == "never":
                     raise
-        return self.engine.pull(name, platform=self._docker.platform, on_progress=self._on_pull).id
+        if self._docker.pull != "never":
+            found = self.engine.pull(name, platform=platform, on_progress=self._on_pull)
+            if self._fits(found):
+                return found.id
+        # Podman, for one, would run it all the same.
+        detail = f"it is for {found.architecture}, and the entry asks for platform {platform}; name another image or platform"
+        raise EngineRefused(self.engine.name, f'use image "{name}"', detail)
+
+    def _fits(self, image: ImageInfo) -> bool:
+        """Return whether an image is for the platform that the entry asks for."""
+        parts = (self._docker.platform or "").split("/")
+        return len(parts) < 2 or normal_architecture(parts[1]) == image.architecture
 
     # -- the end of containers ----------------------------------------------------------------------------------
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_sandbox.commands.attached import AttachedProcess
 from pytest_sandbox.commands.base import Prepared
+from pytest_sandbox.engines.attachment import PipeAttachment
 from pytest_sandbox.engines.base import Created, Engine
-from pytest_sandbox.errors import CommandNotStarted, ContainerGone, EngineError, InvalidCommand
+from pytest_sandbox.errors import CommandNotStarted, ContainerGone, EngineError, EngineRefused, InvalidCommand
 
 if TYPE_CHECKING:
     from pytest_sandbox.entries.model import DockerEntry
@@ -83,10 +84,31 @@ class ContainerProcess(AttachedProcess):
         except EngineError as error:
             with contextlib.suppress(EngineError):
                 self._done(container)
-            if _NOT_FOUND.search(error.detail):
-                raise InvalidCommand(self.command, self.entry, self._no_program(error.detail)) from error
-            raise CommandNotStarted(self.command, self.entry, str(error)) from error
+            raise self._not_started(error, error.detail) from error
         self._attach(streams, stdin=self._call.stdin)
+        if isinstance(streams, PipeAttachment):
+            self._wait_started(container)
+
+    def _wait_started(self, container: Created) -> None:
+        """Wait for a client that starts the container while we go on: until then there is nothing to signal or to enter."""
+        pause = 0.01
+        while not self._has_ended():
+            try:
+                state = self._engine.inspect(container.id)
+            except EngineError:
+                return  # whoever waits for the end is told
+            if state.is_running or state.has_ended:
+                return
+            with self._condition:
+                self._condition.wait_for(self._has_ended, pause)
+            pause = min(pause * 2, 0.1)
+        if self._failure is not None:
+            raise self._failure
+
+    def _not_started(self, error: EngineError, words: str) -> CommandNotStarted | InvalidCommand:
+        if _NOT_FOUND.search(words):
+            return InvalidCommand(self.command, self.entry, self._no_program(words))
+        return CommandNotStarted(self.command, self.entry, str(error) if words in str(error) else f"{error}: {words}")
 
     def _created(self) -> Created:
         try:
@@ -105,7 +127,12 @@ class ContainerProcess(AttachedProcess):
 
     def _settle(self) -> tuple[int, int | None]:
         assert self._container is not None
-        state = self._engine.wait(self._container.id, timeout=None)
+        try:
+            state = self._engine.wait(self._container.id, timeout=None)
+        except EngineRefused as error:
+            # A client prints, on the stream of the container, why there is none.
+            words = self._stderr.excerpt.head.decode("utf-8", "replace").strip() or error.detail
+            raise self._not_started(error, words) from error
         code = state.exit_code or 0
         self.oom_killed = state.oom_killed
         missing = _INIT_FAILED.match(self._stderr.excerpt.head)

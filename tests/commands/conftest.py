@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,28 @@ import psutil
 import pytest
 
 from pytest_sandbox.commands import CommandExecutor
-from pytest_sandbox.entries import EntryRegistry, NativeEntry
+from pytest_sandbox.commands.docker import DockerExecutor
+from pytest_sandbox.commands.whitelist import Whitelist
+from pytest_sandbox.engines.base import Engine
+from pytest_sandbox.engines.detect import detect_engine
+from pytest_sandbox.engines.layers import ImageFile, ImageRecipe
+from pytest_sandbox.entries import DockerEntry, EntryRegistry, NativeEntry
+from pytest_sandbox.errors import EngineUnavailable
 
 MakeNative = Callable[..., CommandExecutor]
+
+COMBINATIONS = {
+    "docker-sdk": ("docker", "socket"),
+    "docker-cli": ("docker", "command line"),
+    "podman-sdk": ("podman", "socket"),
+    "podman-cli": ("podman", "command line"),
+}
+TEST_LABEL = "pytest-sandbox.test"
+TOKEN = secrets.token_hex(8)
+# Within a script, its shell knows all others.
+APPLETS = ("cat", "env", "head", "id", "pwd", "sh", "sleep", "tee", "true", "wc")
+
+_engines: dict[str, Engine | str] = {}
 
 
 @pytest.fixture
@@ -41,3 +62,97 @@ def children_with(mark: str) -> list[int]:
         if process.pid != os.getpid() and mark in " ".join(process.info["cmdline"] or ()):
             found.append(process.pid)
     return found
+
+
+# -- engines ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=list(COMBINATIONS), scope="session")
+def engine_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def engine(engine_name: str) -> Engine:
+    """One of the four; skipped where it is not, unless the environment says that it must be here."""
+    if engine_name not in _engines:
+        kind, transport = COMBINATIONS[engine_name]
+        try:
+            _engines[engine_name] = detect_engine(kind, transport=transport)  # type: ignore[arg-type]
+        except EngineUnavailable as error:
+            _engines[engine_name] = str(error)
+    found = _engines[engine_name]
+    if isinstance(found, str):
+        if engine_name in os.environ.get("PYTEST_SANDBOX_REQUIRE_ENGINES", "").split(","):
+            pytest.fail(f"PYTEST_SANDBOX_REQUIRE_ENGINES lists {engine_name}: {found}")
+        pytest.skip(f"{engine_name}: {found}")
+    return found
+
+
+@pytest.fixture(scope="session")
+def busybox(engine: Engine) -> Iterator[str]:
+    """The tag of an image with a shell, on this engine; gone after the tests."""
+    program = shutil.which("busybox")
+    if program is None:
+        pytest.skip("busybox is not installed: apt-get install busybox-static")
+    binary = Path(program).resolve()
+    files = {
+        "/bin/busybox": ImageFile(binary, 0o755),
+        "/etc/passwd": ImageFile(b"root:x:0:0::/:/bin/sh\nnode:x:1000:1000::/:/bin/sh\n", 0o444),
+        "/etc/secret": ImageFile(b"secret of the image\n", 0o400),
+        "/made-by": ImageFile(b"the tests\n", 0o444),
+        "/etc/plain": ImageFile(b"no program\n", 0o644),
+        "/home/inner/deep": ImageFile(None, 0o777),
+        "/tmp": ImageFile(None, 0o1777),
+    }
+    for applet in APPLETS:
+        files[f"/bin/{applet}"] = ImageFile(binary, 0o755)
+    init = shutil.which("docker-init")
+    if init is not None:
+        # A set-user-id program that does not give its rights away by itself, as busybox does.
+        files["/bin/suid-init"] = ImageFile(Path(init).resolve(), 0o4755)
+    config = {"Env": ["PATH=/bin", "OF_THE_IMAGE=yes"], "Entrypoint": ["/bin/sh", "-c", "echo entrypoint"], "WorkingDir": "/home"}
+    recipe = ImageRecipe(files=files, architecture=os.uname().machine, config=config)
+    tag = f"localhost/pytest-sandbox-test/commands:{TOKEN}"
+    engine.load(recipe.archive(tag, {TEST_LABEL: TOKEN}))
+    yield tag
+    engine.remove_image(tag)
+
+
+class Boxes:
+    """Make executors of `exec.docker` entries on one engine."""
+
+    def __init__(self, engine: Engine, image: str) -> None:
+        self.engine = engine
+        self.image = image
+        self.id = f"test:{secrets.token_hex(6)}"
+        self.made: list[DockerExecutor] = []
+
+    def make(self, *, running: Any = None, **fields: Any) -> DockerExecutor:
+        if running is None and "container" not in fields:
+            fields.setdefault("image", self.image)
+        elif running is not None:
+            fields.setdefault("container", "given")
+        namespace, name = self.id.split(":")
+        loaded = EntryRegistry.of(DockerEntry(name=name, **fields), namespace=namespace).entry(self.id)
+        commands = loaded.entry.command_whitelist
+        whitelist = None if commands is None else Whitelist(commands)
+        self.made.append(DockerExecutor(loaded, whitelist=whitelist, container=running, engine=self.engine))
+        return self.made[-1]
+
+    def left(self) -> list[str]:
+        """Return the containers of these executors that exist now."""
+        return [state.name for state in self.engine.find(f"pytest-sandbox.entry={self.id}")]
+
+
+@pytest.fixture
+def boxes(engine: Engine, busybox: str) -> Iterator[Boxes]:
+    """Make executors whose containers are all gone when they are closed."""
+    made = Boxes(engine, busybox)
+    yield made
+    for executor in made.made:
+        executor.close()
+    left = made.left()
+    for name in left:
+        engine.remove(name)
+    assert left == []
