@@ -6,8 +6,7 @@ Some of its methods are coroutines, as clients of web services are, and some are
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -37,12 +36,10 @@ class Issue:
 
 
 class Tracker:
-    """Keeps issues, and notes how many of its coroutines were under way at the same time."""
+    """Keeps issues."""
 
     def __init__(self, *issues: Issue) -> None:
         self.issues = {issue.number: issue for issue in issues}
-        self.under_way = 0
-        self.most_under_way = 0
 
     def tools(self) -> dict[str, Callable[..., Any]]:
         """What a snippet reaches as ``codemode.<name>``: these, and no other method."""
@@ -50,27 +47,25 @@ class Tracker:
 
     async def search(self, words: str = "", label: str | None = None) -> list[int]:
         """Return the numbers of the issues whose title has these words."""
-        with self._request():
-            await asyncio.sleep(0.01)  # a network, as far as the agent can tell
-            return [
-                issue.number
-                for issue in self.issues.values()
-                if words.lower() in issue.title.lower() and (label is None or label in issue.labels)
-            ]
+        await asyncio.sleep(0.01)  # a network, as far as the agent can tell
+        return [
+            issue.number
+            for issue in self.issues.values()
+            if words.lower() in issue.title.lower() and (label is None or label in issue.labels)
+        ]
 
     async def issue(self, number: int) -> dict[str, Any]:
         """Return an issue as plain values."""
-        with self._request():
-            await asyncio.sleep(0.01)
-            issue = self._find(number)
-            return {
-                "number": issue.number,
-                "title": issue.title,
-                "labels": issue.labels,
-                "status": issue.status,
-                "opened": issue.opened,
-                "comments": len(issue.comments),
-            }
+        await asyncio.sleep(0.01)
+        issue = self._find(number)
+        return {
+            "number": issue.number,
+            "title": issue.title,
+            "labels": issue.labels,
+            "status": issue.status,
+            "opened": issue.opened,
+            "comments": len(issue.comments),
+        }
 
     def comment(self, number: int, text: str) -> int:
         """Add a comment, and return how many there are now."""
@@ -92,12 +87,3 @@ class Tracker:
         if not isinstance(number, int) or number not in self.issues:
             raise IssueNotFound(number)
         return self.issues[number]
-
-    @contextmanager
-    def _request(self) -> Iterator[None]:
-        self.under_way += 1
-        self.most_under_way = max(self.most_under_way, self.under_way)
-        try:
-            yield
-        finally:
-            self.under_way -= 1

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 from grader import LIMITS, Case, Grade, grade, grade_all
 
-from pytest_sandbox import SnippetExecutor
+from pytest_sandbox import ExecutorFactory, SnippetExecutor
 
 # The exercise: "Return the median of the numbers that codemode.input() gives, and null if there are none."
-CASES = (Case([3, 1, 2], 2), Case([10, 9, 1], 9), Case([4, 1, 3, 2], 2.5), Case([-5, 0, -7], -5), Case([], None))
-ALL_RIGHT = Grade(5, ("", "", "", "", ""))
+CASES = (Case([3, 1, 2], 2), Case([10, 9, 1], 9), Case([4, 1, 3, 2], 2.5), Case([], None))
+ALL_RIGHT = Grade(4, ("", "", "", ""))
 
 SUBMISSIONS = {path.stem: path.read_text() for path in sorted(Path(__file__).parent.glob("submissions/*.js"))}
 RIGHT = ("right_sort", "right_heap")
 # The points, and one of the remarks.
 WRONG = {
     "wrong_sorts_as_text": (3, "wrong answer: 10"),
-    "wrong_forgets_the_empty_list": (4, "returned nothing"),
-    "wrong_throws": (3, "failed: RangeError: the list is empty"),
+    "wrong_forgets_the_empty_list": (3, "returned nothing"),
+    "wrong_throws": (2, "failed: RangeError: the list is empty"),
     "wrong_syntax": (0, "cannot be read: [syntax] SyntaxError: Unexpected token ';' (line 2, column 57)"),
 }
 # How all of the remarks begin.
@@ -33,7 +34,7 @@ HOSTILE = {
     "hostile_forged_report": "wrong answer: {'ok': True, ",
     "hostile_tampers_with_prototypes": "wrong answer: 'tampered'",
     "hostile_remembers": "wrong answer: 'seen 0'",
-    "hostile_fishes_for_the_host": "wrong answer: []",
+    "hostile_looks_for_the_answers": "wrong answer: []",
 }
 
 # Every test here runs under the grader's limits, whatever the command line and the ini file say.
@@ -59,15 +60,31 @@ def test_a_hostile_submission_gets_nothing(executor: SnippetExecutor, name: str)
     assert given.points == 0
     assert given.remarks
     assert all(remark.startswith(HOSTILE[name]) for remark in given.remarks), given.remarks
-    assert grade(executor, SUBMISSIONS["right_sort"], CASES) == ALL_RIGHT, "the next submission is graded as ever"
+    assert grade(executor, SUBMISSIONS["right_sort"], CASES[:1]) == Grade(1, ("",)), "the next submission is graded as ever"
 
 
-def test_what_fishes_for_the_host_would_tell_if_it_had_found_something(executor: SnippetExecutor) -> None:
-    bait = f"const require = () => 'node:fs'; {{ {SUBMISSIONS['hostile_fishes_for_the_host']} }}"
-    assert executor.execute(bait, {"input": lambda: [1]}).check().value == ["require"]
+def test_a_submission_reaches_nothing_that_the_grader_has(
+    executor_factory: ExecutorFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADER_SECRET", "2, 9")
+    answers = tmp_path / "answers.json"
+    answers.write_text("[2, 9]")
+    with socket.create_server(("127.0.0.1", 0)) as listener, executor_factory() as executor:
+        submission = (
+            SUBMISSIONS["hostile_looks_for_the_answers"]
+            .replace("/srv/grader/answers.json", str(answers))
+            .replace("127.0.0.1:8080", f"127.0.0.1:{listener.getsockname()[1]}")
+        )
+        assert executor.execute(submission, {"input": lambda: [1]}).check().value == []
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+        # The same code tells what it finds, where there is something to be found.
+        bait = "const require = () => ({ readFileSync: () => '[2, 9]' });"
+        assert "require" in executor.execute(f"{bait} {{ {submission} }}", {"input": lambda: [1]}).check().value
 
 
-def test_hostile_submissions_do_not_change_the_grades_of_those_beside_them(executor: SnippetExecutor) -> None:
-    grades = grade_all(executor, SUBMISSIONS, CASES)
-    expected = {**dict.fromkeys(RIGHT, 5), **{name: points for name, (points, _) in WRONG.items()}, **dict.fromkeys(HOSTILE, 0)}
-    assert {name: grade.points for name, grade in grades.items()} == expected
+def test_submissions_that_are_graded_at_the_same_time_do_not_meet(executor: SnippetExecutor) -> None:
+    together = ("hostile_memory_bomb", "right_sort", "hostile_endless_loop", "wrong_throws", "hostile_log_flood", "right_heap")
+    grades = grade_all(executor, {name: SUBMISSIONS[name] for name in together}, CASES)
+    assert [grades[name].points for name in together] == [0, 4, 0, 2, 0, 4]

@@ -71,7 +71,7 @@ def test_the_author_of_a_broken_plugin_is_told_what_is_wrong(host: Host, plugin:
     [
         ("hostile_never_ends.js", "[timeout] Timeout: it did not finish within 2 s"),
         ("hostile_asks_without_end.js", "[limit] LimitExceeded: it called tools more than 100 times"),
-        ("hostile_looks_around.ts", "Error: found: nothing"),
+        ("hostile_huge_document.ts", "[limit] LimitExceeded: Cannot return value.document: it is larger than the limit result"),
     ],
 )
 def test_a_hostile_plugin_is_stopped(host: Host, plugin: str, reason: str) -> None:

@@ -2,8 +2,8 @@
 const hoard = [];
 for (;;) {
   try {
-    hoard.push(new Uint8Array(4e6).fill(1));
+    hoard.push(new Uint8Array(8e6).fill(1));
   } catch {
-    hoard.push(new Array(1e5).fill(Math.random()));
+    hoard.push(new Array(1e6).fill(Math.random()));
   }
 }

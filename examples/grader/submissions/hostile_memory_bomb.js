@@ -1,2 +1,2 @@
 const hoard = [];
-for (;;) hoard.push(new Array(1e5).fill(Math.random()));
+for (;;) hoard.push(new Array(1e6).fill(Math.random()));

@@ -1,14 +1,14 @@
-// Makes every comparison true, every number 2 and every promise its own, if it can.
+// Makes every comparison true, every number its own, and every promise, too, if it can.
 const attempts = [
-  () => (Array.prototype.sort = () => [2]),
+  () => (Array.prototype.sort = () => ["tampered"]),
   () => (Number.prototype.valueOf = () => 2),
-  () => (JSON.stringify = () => "2"),
-  () => (Promise.prototype.then = (resolve) => resolve(2)),
-  () => Object.defineProperty(Object.prototype, "toJSON", { value: () => 2 }),
-  () => Object.setPrototypeOf(Array.prototype, new Proxy({}, { get: () => 2 })),
+  () => (JSON.stringify = () => '"tampered"'),
+  () => (Promise.prototype.then = (resolve) => resolve("tampered")),
+  () => Object.defineProperty(Object.prototype, "toJSON", { value: () => "tampered" }),
+  () => Object.setPrototypeOf(Array.prototype, new Proxy({}, { get: () => "tampered" })),
   () => (Object.is = () => true),
-  () => (codemode.input = () => [2]),
-  () => (globalThis.codemode = { input: () => [2] }),
+  () => (codemode.input = () => ["tampered"]),
+  () => (globalThis.codemode = { input: () => ["tampered"] }),
 ];
 for (const attempt of attempts) {
   try {
