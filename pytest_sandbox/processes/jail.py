@@ -11,70 +11,36 @@ in a user namespace, as this user.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import platform
-import resource
+import re
 import signal
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from dataclasses import dataclass, replace
 from subprocess import PIPE, Popen
-from typing import Final, Literal
+from typing import Final
 
+from pytest_sandbox.processes.confinement import Confinement
 from pytest_sandbox.processes.host_ids import HostId, claim
+from pytest_sandbox.processes.libraries import runtime_files
 from pytest_sandbox.processes.seccomp import filter_program
 from pytest_sandbox.processes.spawn import spawn_soon
 from pytest_sandbox.processes.tree import children
 
-__all__ = ["Confined", "Confinement", "Jail", "exit_code"]
+__all__ = ["Confined", "Jail", "exit_code"]
 
-_MIB: Final = 1 << 20
 _NAMELESS: Final = "65534"  # "nobody", who the user is inside a user namespace
-_DEVICES: Final = ("null", "urandom")
-_MORE_DEVICES: Final = ("zero", "full", "random")  # for commands: engines do without, and each takes its time to mount
 _NAMESPACES: Final = ("--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try", "--hostname", "sandbox")
 _BARE: Final = ("--die-with-parent", "--cap-drop", "ALL")
 _TO_CHANGE_USER: Final = ("--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP")
 
-
-@dataclass(frozen=True, kw_only=True)
-class Confinement:
-    """What is inside a jail. Paths are absolute, and the same inside as outside.
-
-    Attributes:
-        read_only: files and folders that can be read. A symbolic link is followed outside, and a plain file or folder inside.
-        writable: files and folders of the host that can be written.
-        symlinks: symbolic links to make, with their targets.
-        tmpfs: empty private folders in memory, with their sizes in bytes.
-        copies: files to copy from the host into a folder of `tmpfs`, writable inside: their place there, and their source.
-        network: "none" is a network namespace with an unreachable loopback device; "host" is the host's network.
-        proc: whether /proc is there, with the processes of the jail only.
-        forks: whether more processes can be made. Without, the program is the only process of its pid namespace, the first one.
-        sockets: whether sockets can be made.
-        processes: how many processes and threads there can be at the same time; None is no limit.
-        open_files: how many descriptors each process can have; None is no limit.
-        file_size: bytes of the largest file that can be written; None is no limit.
-        cpu_time: seconds of CPU time for each process; None is no limit. Rounded up to whole seconds.
-        work_dir: the working folder.
-    """
-
-    read_only: tuple[str, ...] = ()
-    writable: tuple[str, ...] = ()
-    symlinks: Mapping[str, str] = field(default_factory=dict)
-    tmpfs: Mapping[str, int] = field(default_factory=lambda: {"/tmp": 16 * _MIB})
-    copies: Mapping[str, str] = field(default_factory=dict)
-    network: Literal["none", "host"] = "none"
-    proc: bool = True
-    forks: bool = False
-    sockets: bool = False
-    processes: int | None = None
-    open_files: int | None = 1024
-    file_size: int | None = 64 * _MIB
-    cpu_time: float | None = None
-    work_dir: str = "/"
+# What lets a variable choose code or data of a program at its start. The tools that set limits and change the user must not see
+# them, so that they are set afterwards; the list is that of glibc for programs with more rights than their caller, and musl's.
+_CHANGES_PROGRAMS_REGEXP: Final = re.compile(
+    r"(LD_.*|GCONV_PATH|GETCONF_DIR|GLIBC_TUNABLES|HOSTALIASES|LOCALDOMAIN|LOCPATH|MALLOC_.*|MUSL_LOCPATH|NIS_PATH|NLSPATH"
+    r"|RESOLV_HOST_CONF|RES_OPTIONS|TZDIR)\Z"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +52,7 @@ class Jail:
         version: its version.
         tools: the paths of prlimit and, where `own_ids`, of setpriv.
         tool_files: the tools and what they load.
+        env_program: the path of env.
         own_ids: whether every jail has a user id of its own on the host; else a user namespace keeps this user's powers out.
         locks_namespaces: whether bwrap can forbid user namespaces inside (0.8 or newer); the system call filter does so anyway.
         has_proc: whether /proc can be had inside.
@@ -96,6 +63,7 @@ class Jail:
     version: str = ""
     tools: tuple[str, ...]
     tool_files: tuple[str, ...]
+    env_program: str = "/usr/bin/env"
     own_ids: bool
     locks_namespaces: bool = True
     has_proc: bool = True
@@ -111,24 +79,20 @@ class Jail:
         Raises:
             OSError: when one does not exist.
         """
-        if self.own_ids:
-            for top in inside.read_only:
-                for path in _all_in(top):
-                    mode = os.stat(path).st_mode
-                    if not mode & stat.S_IROTH or (stat.S_ISDIR(mode) and not mode & stat.S_IXOTH):
-                        return path
-        return None
+        return inside.closed_to_strangers() if self.own_ids else None
 
     def confine(self, command: Sequence[str], env: Mapping[str, str], inside: Confinement) -> Confined:
         """Prepare a command to be started in a jail of its own.
 
         Args:
             command: program (an absolute path that is inside) and arguments.
-            env: its whole environment, but for ``PWD``, which bubblewrap adds.
+            env: its whole environment, but for ``PWD``, which bubblewrap adds. Variables of the loader show in the arguments of a
+                process for a moment; others do not.
             inside: what it sees and may use.
 
         Raises:
             OSError: when no user id is free, or a file to copy cannot be read (the machine's fault).
+            ValueError: when the program's path has a "=" and the environment a variable of the loader, which env cannot tell apart.
         """
         host_id = claim() if self.own_ids else None
         try:
@@ -154,9 +118,15 @@ class Confined:
         self.user_id = host_id.number if host_id is not None else None
         self._descriptors: list[int] = []
         self._process: Future[Popen[bytes]] | None = None
+        late = {name: value for name, value in env.items() if _CHANGES_PROGRAMS_REGEXP.match(name)}
+        if late:
+            if "=" in command[0]:
+                raise ValueError(f"cannot set {', '.join(late)} for {command[0]}: its path has an equals sign; move the program")
+            inside = replace(inside, read_only=(*inside.read_only, *runtime_files(jail.env_program)))
+        early = {name: value for name, value in env.items() if name not in late}
         try:
             program = filter_program(platform.machine(), forks=inside.forks, sockets=inside.sockets)
-            options = [*_options(jail, inside, env), "--seccomp", str(self._pass(program))]
+            options = [*_options(jail, inside, early), "--seccomp", str(self._pass(program))]
             for place, source in inside.copies.items():
                 descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
                 self._descriptors.append(descriptor)
@@ -166,10 +136,12 @@ class Confined:
         except BaseException:
             self._close_descriptors()
             raise
-        limits = [jail.tools[0], *_limits(jail, inside), "--"]
+        wrappers = [jail.tools[0], *inside.limits(counts_processes=jail.counts_processes), "--"]
         if host_id is not None:
-            limits += [jail.tools[1], *_change_user(host_id.number), "--"]
-        self._command = [jail.program, "--args", str(arguments), "--", *limits, *command]
+            wrappers += [jail.tools[1], *_change_user(host_id.number), "--"]
+        if late:
+            wrappers += [jail.env_program, *(f"{name}={value}" for name, value in late.items())]
+        self._command = [jail.program, "--args", str(arguments), "--", *wrappers, *command]
 
     def _pass(self, content: bytes) -> int:
         """Return a descriptor to read the content from; no pipe, which could be too small for it."""
@@ -247,65 +219,8 @@ def _options(jail: Jail, inside: Confinement, env: Mapping[str, str]) -> Iterato
         yield "--as-pid-1"
     for name, value in env.items():
         yield from ("--setenv", name, value)
-    yield from _mounts(jail, inside)
+    yield from inside.mounts(jail.tool_files)
     yield from ("--chdir", inside.work_dir)
-
-
-def _mounts(jail: Jail, inside: Confinement) -> Iterator[str]:
-    binds = dict.fromkeys((*jail.tool_files, *inside.read_only), "--ro-bind") | dict.fromkeys(inside.writable, "--bind")
-    binds = {path: how for path, how in binds.items() if not _comes_with(path, how, binds, inside.symlinks)}
-    for path, size in sorted(inside.tmpfs.items()):
-        yield from _folders([path], [])
-        yield from ("--perms", "1777", "--size", str(size), "--tmpfs", path)
-    yield from _folders([*binds, *inside.symlinks, "/dev/null"], [*binds, *inside.symlinks])
-    for path in sorted(binds):
-        yield from (binds[path], os.path.realpath(path), path)
-    for path, target in inside.symlinks.items():
-        yield from ("--symlink", target, path)
-    for name in (*_DEVICES, *(_MORE_DEVICES if inside.forks else ())):
-        yield from ("--dev-bind", f"/dev/{name}", f"/dev/{name}")
-    if inside.proc:
-        yield from ("--proc", "/proc")
-    yield from ("--remount-ro", "/")
-
-
-def _comes_with(path: str, how: str, binds: Mapping[str, str], symlinks: Mapping[str, str]) -> bool:
-    """Whether a path is there, in the same way, because a folder above it is."""
-    return any(binds.get(str(folder)) == how or str(folder) in symlinks for folder in PurePosixPath(path).parents)
-
-
-def _folders(paths: Sequence[str], mounted: Sequence[str]) -> Iterator[str]:
-    """Make the folders that paths are in, but for those that are in something mounted.
-
-    bubblewrap makes missing ones, too, but lets nobody enter them except its own user.
-    """
-    for folder in sorted({str(folder) for path in paths for folder in PurePosixPath(path).parents} - {"/"}):
-        if folder not in mounted and not any(str(above) in mounted for above in PurePosixPath(folder).parents):
-            yield from ("--dir", folder)
-
-
-def _all_in(top: str) -> Iterator[str]:
-    yield top
-    for folder, folders, files in os.walk(top):
-        yield from (os.path.join(folder, name) for name in (*folders, *files))
-
-
-def _limits(jail: Jail, inside: Confinement) -> Iterator[str]:
-    """Return the arguments of prlimit."""
-    processes = inside.processes if jail.counts_processes else None  # else it would count what the user runs elsewhere
-    yield "--core=0:0"
-    for name, kind, value in (
-        ("nofile", resource.RLIMIT_NOFILE, inside.open_files),
-        ("nproc", resource.RLIMIT_NPROC, processes),
-        ("fsize", resource.RLIMIT_FSIZE, inside.file_size),
-    ):
-        if value is not None:
-            _, most = resource.getrlimit(kind)  # which cannot be raised inside
-            value = value if most == resource.RLIM_INFINITY else min(value, most)
-            yield f"--{name}={value}:{value}"
-    if inside.cpu_time is not None:
-        seconds = math.ceil(inside.cpu_time)
-        yield f"--cpu={seconds}:{seconds + 1}"  # SIGXCPU first: it tells more than SIGKILL
 
 
 def _change_user(number: int) -> tuple[str, ...]:

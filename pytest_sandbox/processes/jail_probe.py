@@ -15,8 +15,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final
 
+from pytest_sandbox.processes.confinement import Confinement
 from pytest_sandbox.processes.host_ids import mapped_ids
-from pytest_sandbox.processes.jail import Confinement, Jail
+from pytest_sandbox.processes.jail import Jail
 from pytest_sandbox.processes.libraries import runtime_files
 from pytest_sandbox.processes.seccomp import ARCHITECTURES
 from pytest_sandbox.processes.spawn import end_group, spawn_soon
@@ -60,7 +61,8 @@ def _after_fork() -> None:
         _found = None
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def find_jail_soon() -> Future[Jail | NoJail]:
@@ -106,6 +108,7 @@ def _probe() -> Jail | NoJail:
     version = spawn_soon([bwrap, "--version"], env={}, stdin=subprocess.DEVNULL)
     jail = Jail(
         program=bwrap,
+        env_program=shutil.which("env", path=_FOLDERS) or "/usr/bin/env",
         tools=tuple(tools),
         tool_files=runtime_files(*tools),
         own_ids=is_root,
@@ -180,7 +183,7 @@ def _explain(jail: Jail, code: int | None, errors: str) -> NoJail:
     words = errors.splitlines()[-1].removeprefix("bwrap: ") if errors else f"it ended with code {code} and no message"
     reason = f"{jail.program} cannot enter one: {words[:300]}"
     if "Unknown option" in errors:
-        return NoJail(reason, "install bubblewrap 0.6 or newer")
+        return NoJail(reason, "install bubblewrap 0.8 or newer")
     if any(clue in errors for clue in ("namespace", "uid map", "RTM_NEWADDR", "Permission denied", "not permitted")):
         if not jail.own_ids:
             for name, forbidding in (

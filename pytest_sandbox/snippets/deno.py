@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -105,8 +106,9 @@ class DenoExecutor(LocalExecutor):
     def _keep_template(self, home: Path) -> None:
         if self._template is None:
             template = Path(tempfile.mkdtemp(dir=self._folder))
-            shutil.copytree(home, template, dirs_exist_ok=True)
-            self._template = template
+            with contextlib.suppress(OSError):  # then the next runner starts as slowly as this one, and is asked again
+                shutil.copytree(home, template, dirs_exist_ok=True)
+                self._template = template
 
     def _shut_down(self) -> None:
         super()._shut_down()

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Final, Literal, get_args
 
 from pytest_sandbox.errors import ExecutorBroken, ExecutorUnavailable, InvalidArgument, UnsupportedLimit
-from pytest_sandbox.processes.jail import Confinement, Jail
+from pytest_sandbox.processes.confinement import Confinement
+from pytest_sandbox.processes.jail import Jail
 from pytest_sandbox.processes.jail_probe import NoJail, find_jail_soon
 from pytest_sandbox.processes.spawn import spawn_soon
 from pytest_sandbox.snippets.base import ExecutorOptions
