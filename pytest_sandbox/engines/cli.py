@@ -322,6 +322,8 @@ class CliEngine:
         if code:
             words = "; ".join(line for line in said if "rror" in line) or "; ".join(said[-3:])
             raise PullFailed(self._client.label, image, failure_reason(words), words)
+        if on_progress is not None:
+            on_progress(tracker.finish("pulled"))
         return self.inspect_image(image)
 
     def load(self, archive: Path | Iterable[bytes], *, timeout: float | None = None) -> None:

@@ -88,8 +88,13 @@ class PullTracker:
             words = line.split()
             return self.take({"id": words[2].rstrip(":"), "status": "Pull complete" if "done" in words else "Waiting"})
         if line.startswith(("Copying config ", "Writing manifest ")):  # what comes after the last layer
-            self._layers = {layer: (size, size, True) for layer, (_, size, _) in self._layers.items()}
+            return self.finish(line.strip())
         return self._progress(line.strip())
+
+    def finish(self, text: str) -> PullProgress:
+        """Return the last step: everything is there, whatever the engine has said about single layers."""
+        self._layers = {layer: (size, size, True) for layer, (_, size, _) in self._layers.items()}
+        return self._progress(text)
 
     def _progress(self, text: str) -> PullProgress:
         layers = self._layers.values()

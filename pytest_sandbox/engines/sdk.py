@@ -17,6 +17,7 @@ from urllib.parse import quote, urlencode
 
 import docker.errors
 import requests.exceptions
+import urllib3.exceptions
 from docker.api.client import APIClient
 
 from pytest_sandbox.engines.apiconfig import container_config, parse_container, parse_image
@@ -146,9 +147,14 @@ class SdkEngine:
             if error.status == 404:
                 raise ContainerGone(self._label, action, container) from error
             raise EngineRefused(self._label, action, error.message, error.status) from error
-        except (requests.exceptions.Timeout, TimeoutError) as error:
+        except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
             raise EngineTimeout(self._label, action, seconds) from error
-        except (requests.exceptions.RequestException, docker.errors.DockerException, OSError) as error:
+        except (
+            requests.exceptions.RequestException,
+            urllib3.exceptions.HTTPError,
+            docker.errors.DockerException,
+            OSError,
+        ) as error:
             raise EngineGone(self._label, action, innermost(error)) from error
         finally:
             _Client.deadline.seconds = before
@@ -367,6 +373,8 @@ class SdkEngine:
                         on_progress(tracker.take(message))
         except (EngineRefused, ImageNotFound) as error:
             raise PullFailed(self._label, image, failure_reason(error.detail), error.detail) from error
+        if on_progress is not None:
+            on_progress(tracker.finish("pulled"))
         return self.inspect_image(image)
 
     def load(self, archive: Path | Iterable[bytes], *, timeout: float | None = None) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,31 @@ def engine_named(name: str) -> Engine:
             pytest.fail(f"PYTEST_SANDBOX_REQUIRE_ENGINES lists {name}: {found}")
         pytest.skip(f"{name}: {found}")
     return found
+
+
+@contextlib.contextmanager
+def podman_service(folder: Path, environ: Mapping[str, str]) -> Iterator[Engine]:
+    """Run a Podman service of our own, with an environment of our own, and yield the engine at its socket."""
+    podman = shutil.which("podman")
+    assert podman is not None
+    path = folder / "podman.sock"
+    service = subprocess.Popen(
+        [podman, "system", "service", "--time=0", f"unix://{path}"],
+        env=dict(environ),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 20
+        while not path.exists():
+            assert time.monotonic() < deadline and service.poll() is None
+            time.sleep(0.05)
+        found = detect_engine("podman", host=f"unix://{path}", transport="socket", environ=environ)
+        yield found
+        found.close()
+    finally:
+        service.terminate()
+        service.wait(10)
 
 
 @pytest.fixture(params=list(COMBINATIONS), scope="session")
@@ -128,7 +156,6 @@ def containers(engine: Engine, busybox: str) -> Iterator[Containers]:
 @pytest.fixture
 def gone_within(engine: Engine) -> Callable[[float, str], bool]:
     """Wait until no container bears a label any more."""
-    import time
 
     def wait(seconds: float, label: str) -> bool:
         deadline = time.monotonic() + seconds

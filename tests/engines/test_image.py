@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -226,7 +227,7 @@ def test_a_script_that_is_called_node_is_not_taken(engine: Engine, tmp_path: Pat
 
 
 def test_bun_on_the_path_is_not_taken_for_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     shutil.copy("/bin/true", tmp_path / "bun")
     (tmp_path / "node").symlink_to("bun")
     with pytest.raises(NotElf, match="is Bun, not Node"):

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from pytest_sandbox.engines.clientconfig import CleanConfig
 from pytest_sandbox.engines.detect import detect_engine
 from pytest_sandbox.engines.spec import PROXY_VARIABLES, ContainerSpec
 
-from .conftest import TEST_LABEL, TOKEN
+from .conftest import TEST_LABEL, TOKEN, podman_service
 
 CANARY = "http://user:planted-password@127.0.0.1:9"
 
@@ -79,26 +78,8 @@ def planted_engine(engine_name: str, engine: Engine, planted: dict[str, str], tm
         yield found
         found.close()
         return
-    podman = shutil.which("podman")
-    assert podman is not None
-    socket = tmp_path / "podman.sock"
-    service = subprocess.Popen(
-        [podman, "system", "service", "--time=0", f"unix://{socket}"],
-        env={**planted, "CONTAINERS_CONF": str(podman_settings(tmp_path))},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + 20
-        while not socket.exists():
-            assert time.monotonic() < deadline and service.poll() is None
-            time.sleep(0.05)
-        found = detect_engine("podman", host=f"unix://{socket}", transport="socket", environ=planted)
+    with podman_service(tmp_path, {**planted, "CONTAINERS_CONF": str(podman_settings(tmp_path))}) as found:
         yield found
-        found.close()
-    finally:
-        service.terminate()
-        service.wait(10)
 
 
 def test_no_proxy_variable_reaches_a_container(planted_engine: Engine, busybox: str) -> None:

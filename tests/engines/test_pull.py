@@ -22,7 +22,7 @@ from pytest_sandbox.engines.detect import detect_engine
 from pytest_sandbox.engines.pulling import PullTracker, failure_reason, split_reference
 from pytest_sandbox.errors import EngineError, EngineTimeout, PullFailed
 
-from .conftest import COMBINATIONS, TEST_LABEL, TOKEN, engine_named
+from .conftest import COMBINATIONS, TEST_LABEL, TOKEN, engine_named, podman_service
 
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
 
@@ -117,12 +117,14 @@ def registry() -> Iterator[str]:
 def puller(engine_name: str, registry: str, tmp_path: Any) -> Iterator[Engine]:
     """The engine, willing to speak plain HTTP with a registry on loopback: Docker is, Podman's command line must be told."""
     engine_named(engine_name)
-    if engine_name == "podman-sdk":
-        pytest.skip("Podman's service takes a registry without TLS only from the machine's own settings")
     kind, transport = COMBINATIONS[engine_name]
     settings = tmp_path / "registries.conf"
     settings.write_text(f'[[registry]]\nlocation = "{registry}"\ninsecure = true\n')
     environ = {**os.environ, "CONTAINERS_REGISTRIES_CONF": str(settings)}
+    if engine_name == "podman-sdk":
+        with podman_service(tmp_path, environ) as service:
+            yield service
+        return
     engine = detect_engine(kind, transport=transport, environ=environ)  # type: ignore[arg-type]
     yield engine
     engine.close()
@@ -135,8 +137,8 @@ def test_an_image_is_fetched_with_progress(puller: Engine, registry: str) -> Non
     try:
         assert image.labels[TEST_LABEL] == TOKEN
         assert puller.inspect_image(reference).id == image.id
-        assert steps and steps[-1].text
-        assert max(step.layers for step in steps) >= 2
+        assert steps and steps[-1].text, steps
+        assert max(step.layers for step in steps) >= 2, steps
         assert max(step.layers_done for step in steps) >= 2
         assert all(earlier.layers_done <= later.layers_done for earlier, later in itertools.pairwise(steps))
         assert all(step.bytes_done <= step.bytes_all for step in steps)
@@ -158,7 +160,7 @@ def test_a_refusal_says_which(puller: Engine, registry: str, refusal: tuple[int,
     Registry.refusal = refusal
     if reason == "rate limited" and puller.name == "podman":
         # Its command tries again for minutes and says nothing meanwhile; what is promised then is a deadline.
-        with pytest.raises(EngineTimeout, match="nothing was heard"):
+        with pytest.raises(EngineTimeout, match="pull (an )?image.*not finished"):
             puller.pull(f"{registry}/missing/image:1", timeout=3)
         return
     with pytest.raises(PullFailed, match=reason) as caught:
