@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -51,9 +51,9 @@ class Meter:
 
 
 @pytest.fixture
-def meter(request: pytest.FixtureRequest) -> Iterator[Meter]:
+def meter(request: pytest.FixtureRequest) -> Meter:
     """Measure and report."""
-    yield Meter(request.config.stash.setdefault(ROWS, []))
+    return Meter(request.config.stash.setdefault(ROWS, []))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -89,7 +89,13 @@ def test_the_first_result(name: str, meter: Meter) -> None:
             executor.execute("return 1+1").check()
 
     # On the machine of the design: 150 ms, where Node starts in 18.
-    meter.note(f"{name}: first result (baseline: node -e 0)", meter.seconds(first, rounds=7) * 1000, "ms", baseline=start * 1000, aim=150 / 18)
+    meter.note(
+        f"{name}: first result (baseline: node -e 0)",
+        meter.seconds(first, rounds=7) * 1000,
+        "ms",
+        baseline=start * 1000,
+        aim=150 / 18,
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -33,7 +33,9 @@ _CALLS_AT_ONCE: Final = 128
 """Tool calls of one execution that run at the same time; further ones wait for their turn."""
 
 _NO_CHECK: Final = 3600.0
-_OUT_OF_MEMORY_REGEXP: Final = re.compile(r"heap out of memory|out of memory|invalid (array|size|table)|Allocation failed", re.I)
+_OUT_OF_MEMORY_REGEXP: Final = re.compile(
+    r"heap out of memory|out of memory|invalid (array|size|table)|Allocation failed|Last few GCs|Mark-Compact", re.I
+)
 _OWN_FRAME_REGEXP: Final = re.compile(r"\bsnippet\.[jt]s:\d+")
 _FRAME_REGEXP: Final = re.compile(r"^\s+at ")
 _MISSING_TOOL_REGEXP: Final = re.compile(r"codemode\.(.+) is not a function", re.S)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from pytest_sandbox.errors import ExecutorClosed
+from pytest_sandbox.errors import ExecutorBroken, ExecutorClosed
 from pytest_sandbox.snippets.channel import Runner
 from pytest_sandbox.snippets.threads import start_thread
 from pytest_sandbox.snippets.tools import ToolBox
@@ -135,26 +135,35 @@ class RunnerPool:
                     raise ExecutorClosed(self._name)
                 # The one that has rested longest: it has had the most time to make its next realm ready.
                 runner = self._idle.pop(0) if self._idle else None
+                is_new = runner is None
                 if runner is not None:
                     self._lent.add(runner)
             if runner is None:
                 runner = self._start()
                 with self._changed:
                     self._lent.add(runner)
-            if runner.is_ready and runner.is_reusable():
+            if self._is_usable(runner, is_new=is_new):
                 return runner
-            try:
-                if not runner.is_ready:
-                    runner.wait_until_ready()
-                    if not self._closed:
-                        return runner
-            except BaseException:
-                with self._changed:
-                    self._lent.discard(runner)
-                raise
+
+    def _is_usable(self, runner: Runner, *, is_new: bool) -> bool:
+        """Wait until a runner is ready; one that rested may have died, and is not worth an error."""
+        try:
+            if not runner.is_ready:
+                runner.wait_until_ready()
+            if runner.is_reusable() and not self._closed:
+                return True
+        except BaseException as error:
             with self._changed:
                 self._lent.discard(runner)
-            runner.kill()
+            if self._closed:
+                raise ExecutorClosed(self._name) from error
+            if is_new or not isinstance(error, ExecutorBroken):
+                raise
+            return False
+        with self._changed:
+            self._lent.discard(runner)
+        runner.kill()
+        return False
 
     def _keep_spares(self) -> None:
         with self._changed:

@@ -1,0 +1,106 @@
+"""Calls that overlap get their own results, no more run at once than allowed, and waiting is not counted."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from pytest_sandbox import ExecuteResult, SnippetExecutor
+
+MakeExecutor = Callable[..., SnippetExecutor]
+
+
+def test_fifty_calls_that_overlap_each_get_their_own_result(make_executor: MakeExecutor) -> None:
+    executor = make_executor()
+
+    def one(number: int) -> tuple[object, str]:
+        code = f"console.log('log {number}'); const n = await codemode.same({number}); return [n, {number} * 2]"
+        result = executor.execute(code, {"same": lambda value: value})
+        return result.check().value, result.output
+
+    with ThreadPoolExecutor(50) as threads:
+        outcomes = list(threads.map(one, range(50)))
+    assert outcomes == [([number, number * 2], f"log {number}\n") for number in range(50)]
+
+
+def test_no_more_execute_at_once_than_max_runners(make_executor: MakeExecutor) -> None:
+    executor = make_executor(max_runners=2)
+    lock = threading.Lock()
+    running, most = 0, 0
+
+    def enter() -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.05)
+        with lock:
+            running -= 1
+
+    with ThreadPoolExecutor(6) as threads:
+        results = list(threads.map(lambda _: executor.execute("await codemode.enter()", {"enter": enter}), range(6)))
+    assert all(result.ok for result in results)
+    assert most == 2
+
+
+def test_waiting_for_a_runner_is_not_counted_as_time(make_executor: MakeExecutor) -> None:
+    executor = make_executor(max_runners=1)
+    executor.execute("return 1").check()
+    begun, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        release.wait(20)
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(executor.execute, "await codemode.hold()", {"hold": hold}, timeout=30)
+        assert begun.wait(20)
+        second = threads.submit(executor.execute, "return 2", timeout=1)
+        time.sleep(1.5)
+        assert not second.done(), "the second did not wait for the first"
+        release.set()
+        assert first.result().ok
+        result: ExecuteResult = second.result()
+    assert result.check().value == 2
+    assert result.duration < 1
+
+
+def test_a_kill_hits_nobody_else(make_executor: MakeExecutor) -> None:
+    executor = make_executor(max_runners=2)
+    with ThreadPoolExecutor(2) as threads:
+        doomed = threads.submit(executor.execute, "for (;;) {}", timeout=0.5)
+        patient = threads.submit(
+            executor.execute, "await new Promise((done) => setTimeout(done, 1500)); return 'alive'", timeout=20
+        )
+        assert doomed.result().error is not None
+        assert patient.result().check().value == "alive"
+
+
+def test_hundreds_of_executions_in_a_row_all_work(executor: SnippetExecutor) -> None:
+    count = 60 if executor.info.fresh != "realm" else 300
+    for number in range(count):
+        assert executor.execute(f"return {number}").check().value == number
+
+
+def test_many_threads_can_close_and_execute_at_will(make_executor: MakeExecutor) -> None:
+    from pytest_sandbox import ExecutorClosed
+
+    executor = make_executor(max_runners=2)
+    refused = []
+
+    def work(number: int) -> None:
+        try:
+            result = executor.execute(f"return {number}")
+        except ExecutorClosed as error:
+            refused.append(error)
+        else:
+            assert result.check().value == number
+
+    with ThreadPoolExecutor(8) as threads:
+        futures = [threads.submit(work, number) for number in range(40)]
+        time.sleep(0.2)
+        executor.close()
+        for future in futures:
+            future.result(30)
