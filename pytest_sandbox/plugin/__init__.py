@@ -92,7 +92,7 @@ def pytest_configure_node(node: WorkerNode) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Collect a test once for each selected executor."""
-    if needs_executor(metafunc.fixturenames):
+    if needs_executor(metafunc):
         from pytest_sandbox.plugin.collection import parametrize
 
         parametrize(metafunc)
@@ -102,7 +102,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> Generator[None, None, None]:
     """Prove the executors that the collected tests need, after all other plugins have deselected what they will."""
     yield
-    needing = [item for item in items if needs_executor(getattr(item, "fixturenames", ()))]
+    needing = [item for item in items if needs_executor(item)]
     if needing:
         from pytest_sandbox.plugin.collection import settle
 

@@ -97,9 +97,10 @@ def _fixtures(item: pytest.Item) -> set[str]:
 
 
 def _choose(selection: Selection, item: pytest.Item, mark: ExecutorMark) -> Choice:
-    if NAME_FIXTURE not in _fixtures(item):
+    variant = _variant(item)
+    if variant is None and NAME_FIXTURE not in _fixtures(item):
         return selection.choose_all(mark)
-    return selection.choose_one(mark, _variant(item))
+    return selection.choose_one(mark, variant)
 
 
 def _drop(selection: Selection, choices: dict[pytest.Item, Choice]) -> set[pytest.Item]:

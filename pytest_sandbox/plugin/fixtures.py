@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,9 +36,25 @@ NAME_FIXTURE: Final = "_sandbox_executor_name"
 ALL_FIXTURE: Final = "executors"
 
 
-def needs_executor(fixtures: Collection[str]) -> bool:
-    """Whether a test with these fixtures needs an executor."""
-    return NAME_FIXTURE in fixtures or ALL_FIXTURE in fixtures
+def needs_executor(test: pytest.Item | pytest.Metafunc) -> bool:
+    """Whether a test needs an executor, as far as that shows before it runs."""
+    names = getattr(test, "fixturenames", ())
+    if NAME_FIXTURE in names or ALL_FIXTURE in names:
+        return True
+    if not isinstance(test, pytest.Metafunc):
+        callspec = getattr(test, "callspec", None)
+        return callspec is not None and NAME_FIXTURE in callspec.params
+    # pytest 8 does not follow a fixture that overrides ours and asks for it; pytest 9 does.
+    if any(name in names and _asks_for_ours(test, name) for name in ("executor", "executor_factory")):
+        test.fixturenames.append(NAME_FIXTURE)
+        return True
+    return False
+
+
+def _asks_for_ours(metafunc: pytest.Metafunc, name: str) -> bool:
+    """Whether what overrides a fixture of ours asks for it in turn."""
+    definitions = getattr(metafunc, "_arg2fixturedefs", {}).get(name, ())
+    return bool(definitions) and all(name in definition.argnames for definition in definitions[1:])
 
 
 @pytest.fixture(scope="session")
