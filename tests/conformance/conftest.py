@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from pytest_sandbox import ExecuteResult, SnippetError, SnippetExecutor, create_executor
-from pytest_sandbox.errors import ExecutorUnavailable
+from pytest_sandbox.errors import ExecutorUnavailable, SandboxError
 from pytest_sandbox.snippets.differences import DIFFERENCES, differences_of
 
 
@@ -68,6 +68,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 MakeExecutor = Callable[..., SnippetExecutor]
 
 
+def is_broken(error: BaseException | None) -> bool:
+    """Whether an executor is not just missing here, but fails to be imported."""
+    while error is not None:
+        if not isinstance(error, SandboxError):
+            return True
+        error = error.__cause__
+    return False
+
+
 class Workshop:
     """Makes executors, or says why there is none."""
 
@@ -80,15 +89,16 @@ class Workshop:
         try:
             return create_executor(subject.executor, **{**subject.options, **options})
         except ExecutorUnavailable as error:
-            if subject.executor in self._required.split(","):
+            if subject.executor in self._required.split(",") or is_broken(error):
                 raise
             pytest.skip(str(error))
 
-    def shared(self, subject: Subject) -> SnippetExecutor:
-        """Return the executor that most tests of this process share."""
-        if subject.id not in self._open:
-            self._open[subject.id] = self.make(subject)
-        return self._open[subject.id]
+    def shared(self, subject: Subject, **options: Any) -> SnippetExecutor:
+        """Return the executor that the tests of this process share, one for each set of options."""
+        key = f"{subject.id} {options}"
+        if key not in self._open:
+            self._open[key] = self.make(subject, **options)
+        return self._open[key]
 
     def close(self) -> None:
         """Close what is shared."""
