@@ -44,6 +44,7 @@ __all__ = [
     "InvalidCommand",
     "InvalidPlugin",
     "NodeImageImpossible",
+    "NotConfined",
     "ProcessStateError",
     "ProcessTimeout",
     "PullFailed",
@@ -583,3 +584,19 @@ class NodeImageImpossible(EngineError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return (type(self), (self.engine, self.architecture, self.reason))
+
+
+class NotConfined(UserWarning):
+    """A warning: commands of an entry run without the confinement that it asks for, because this machine has none.
+
+    Attributes:
+        entry: the entry's id.
+        reason: why they cannot be confined.
+        fix: what to do about it.
+    """
+
+    def __init__(self, entry: str, reason: str, fix: str) -> None:
+        self.entry = entry
+        self.reason = reason
+        self.fix = fix
+        super().__init__(f'Commands of entry "{entry}" run without a jail: {reason}; {fix}, or add `strict: true` to refuse them')

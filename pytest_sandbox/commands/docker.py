@@ -13,8 +13,8 @@ from pytest_sandbox.commands.docker_process import ContainerProcess
 from pytest_sandbox.commands.engines import engine_for
 from pytest_sandbox.commands.process import Process
 from pytest_sandbox.commands.running import RunningContainer, RunningProcess
-from pytest_sandbox.commands.whitelist import Whitelist
 from pytest_sandbox.commands.volumes import find_link
+from pytest_sandbox.commands.whitelist import Whitelist
 from pytest_sandbox.engines.apiconfig import normal_architecture
 from pytest_sandbox.engines.base import Created, Engine, ImageInfo, PullProgress
 from pytest_sandbox.engines.spec import ContainerSpec

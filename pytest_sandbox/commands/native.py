@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from pytest_sandbox.commands.base import CommandExecutor, Prepared
@@ -16,6 +17,7 @@ from pytest_sandbox.errors import ExecutorUnavailable
 
 if TYPE_CHECKING:
     from pytest_sandbox.entries.registry import LoadedEntry
+    from pytest_sandbox.processes.jail import Jail
 
 __all__ = ["NativeExecutor"]
 
@@ -25,6 +27,8 @@ class NativeExecutor(CommandExecutor):
 
     Raises:
         ExecutorUnavailable: on a system other than Linux.
+
+    `exec` raises it, too, when the entry asks for confinement that this machine does not have.
     """
 
     kind: ClassVar[str] = "exec.native"
@@ -37,6 +41,7 @@ class NativeExecutor(CommandExecutor):
     def _create(self, call: Prepared) -> NativeProcess:
         entry = self.loaded.entry
         assert isinstance(entry, NativeEntry)
+        self._jail  # noqa: B018 - refuses before anything is opened
         work_dir = open_work_dir(
             call.work_dir,
             entry.default_work_dir,
@@ -51,7 +56,24 @@ class NativeExecutor(CommandExecutor):
         except BaseException:
             os.close(work_dir)
             raise
-        return NativeProcess(call, entry, self.id, program, work_dir)
+        jail = self._jail
+        if jail is None:
+            return NativeProcess(call, entry, self.id, program, work_dir)
+        from pytest_sandbox.commands.confined import ConfinedProcess
+
+        base_dir = self.loaded.file.parent if self.loaded.file else None
+        return ConfinedProcess(call, entry, self.id, program, work_dir, jail=jail, base_dir=base_dir)
+
+    @cached_property
+    def _jail(self) -> Jail | None:
+        """The jail of this machine, if the entry asks for one and there is one; looked for once."""
+        entry = self.loaded.entry
+        assert isinstance(entry, NativeEntry)
+        if entry.confine is None:
+            return None
+        from pytest_sandbox.commands.confined import jail_for
+
+        return jail_for(entry.confine, self.id)
 
     def _shut_down(self) -> None:
         """Free nothing: processes hold everything."""

@@ -108,13 +108,7 @@ class NativeProcess(Process):
 
     def _launch(self) -> None:
         try:
-            popen = spawn_soon(
-                self._call.words,
-                executable=self._program,
-                env=self._call.env,
-                cwd=fd_path(self._work_dir),
-                stdin=subprocess.PIPE if self._call.stdin else subprocess.DEVNULL,
-            ).result()
+            popen = self._spawn()
         except OSError as error:
             raise CommandNotStarted(self.command, self.entry, _start_failure(error)) from error
         finally:
@@ -142,6 +136,15 @@ class NativeProcess(Process):
                 os.set_blocking(popen.stdin.fileno(), False)
             self._pidfd = pidfd
             pump().watch(self._pidfd, READ, self._on_exit)
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        return spawn_soon(
+            self._call.words,
+            executable=self._program,
+            env=self._call.env,
+            cwd=fd_path(self._work_dir),
+            stdin=subprocess.PIPE if self._call.stdin else subprocess.DEVNULL,
+        ).result()
 
     def _discard(self) -> None:
         fd, self._work_dir = self._work_dir, -1
@@ -270,13 +273,14 @@ class NativeProcess(Process):
                 # Somebody else has reaped it (a SIGCHLD handler, SIG_IGN): the code is lost, and that is not success.
                 code, self._cpu = 255, None
             else:
-                code = os.waitstatus_to_exitcode(status)
+                code = self._exit_code(os.waitstatus_to_exitcode(status))
                 self._cpu = usage.ru_utime + usage.ru_stime
             self._popen.returncode = code
             pump().unwatch(self._pidfd)
             os.close(self._pidfd)
             self._pidfd = -1
             watchdog.unwatch_group(pid)
+            self._reaped()
             self._stdin_error = self._stdin_error or self._pending is not None
             self._pending = None
             self._close_stdin()
@@ -286,6 +290,13 @@ class NativeProcess(Process):
                     pipe.left = pipe.content()
             pump().call_at(self._drain_until, self._end_drain)
             self._exited(code if code >= 0 else 128 - code, -code if code < 0 else None)
+
+    def _exit_code(self, code: int) -> int:
+        """Return the program's exit code, negative for a signal, from that of the process which was started."""
+        return code
+
+    def _reaped(self) -> None:
+        """Free what the process has held; called once, with the lock held."""
 
     def _end_drain(self) -> None:
         with self._condition:

@@ -225,11 +225,14 @@ def _container_id(container: Any) -> str:
         if container:
             return container
     elif callable(getattr(container, "get_wrapped_container", None)):
-        # testcontainers: there is a container only after start().
-        inner = container.get_wrapped_container()
-        if inner is not None:
-            return _container_id(inner)
-        raise InvalidArgument("container", container, "a container that was started")
+        # testcontainers: there is a container only after start(); before, some versions raise an error of their own.
+        try:
+            inner = container.get_wrapped_container()
+        except Exception as error:
+            raise InvalidArgument("container", container, "a container that was started") from error
+        if inner is None:
+            raise InvalidArgument("container", container, "a container that was started")
+        return _container_id(inner)
     elif isinstance(getattr(container, "id", None), str):
         return str(container.id)
     raise InvalidArgument("container", container, "the id or name of a container, or one of the Docker SDK or of testcontainers")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -22,9 +23,11 @@ from pytest_sandbox.entries import DockerEntry, EntryRegistry, Mount
 from pytest_sandbox.errors import (
     CommandNotAllowed,
     CommandNotStarted,
+    EngineError,
     EngineUnavailable,
     EnvironmentNotAllowed,
     ExecutorClosed,
+    InvalidArgument,
     InvalidCommand,
     ProcessStateError,
     ProcessTimeout,
@@ -86,9 +89,9 @@ def test_host_is_the_engine_that_is_used(engine: Engine, busybox: str) -> None:
         assert isinstance(box, DockerExecutor)
         assert box.engine.name == engine.name
         assert box.run("cat /made-by").check().stdout == "the tests\n"
-    with EntryRegistry.of(DockerEntry(name="box", image="x", host=f"unix:///no/such/{other}.sock")) as registry:
-        with pytest.raises(EngineUnavailable, match="no such socket"):
-            registry.get("box").run("true")
+    nowhere = EntryRegistry.of(DockerEntry(name="box", image="x", host=f"unix:///no/such/{other}.sock"))
+    with nowhere, pytest.raises(EngineUnavailable, match="no such socket"):
+        nowhere.get("box").run("true")
 
 
 def test_default_work_dir_and_the_calls_work_dir(boxes: Any) -> None:
@@ -111,9 +114,7 @@ def test_default_env_is_merged_with_the_call_and_lies_over_the_images(boxes: Any
 
 
 def test_command_whitelist_is_exact_and_binds_environment_and_folder(boxes: Any) -> None:
-    box = boxes.make(
-        command_whitelist=("pwd", "env"), env_allow=("A",), default_work_dir="/home/inner", auto_remove=True
-    )
+    box = boxes.make(command_whitelist=("pwd", "env"), env_allow=("A",), default_work_dir="/home/inner", auto_remove=True)
     assert box.run("pwd", work_dir="deep").check().stdout == "/home/inner/deep\n"
     assert "A=1" in box.run("env", env={"A": "1"}).stdout
     for command in ("pwd ", " pwd", "pwd;id", "PWD", "pwd\n", "id"):
@@ -518,12 +519,11 @@ def test_a_container_that_somebody_removes_is_a_typed_outcome_and_no_hang(boxes:
     assert process.container is not None
     subprocess.run([engine.name, "rm", "-f", process.container], check=True, capture_output=True)
     begun = time.monotonic()
-    try:
+    # Which of the two it is depends on who is faster, the end of the program or that of the container.
+    code: int | None = None
+    with contextlib.suppress(EngineError):
         code = process.wait(30)
-    except Exception as error:
-        assert type(error).__name__ in ("ContainerGone", "EngineRefused"), error
-    else:
-        assert code == 137
+    assert code in (None, 137)
     assert time.monotonic() - begun < 20
     box.close()
 
@@ -649,3 +649,26 @@ print("ready", flush=True)
         time.sleep(0.2)
 
 
+def test_a_container_of_testcontainers_serves(boxes: Any, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Its own janitor is an image that only a registry has.
+    monkeypatch.setenv("TESTCONTAINERS_RYUK_DISABLED", "true")
+    if engine.name != "docker":
+        pytest.skip("testcontainers speaks to Docker here")
+    core = pytest.importorskip("testcontainers.core.container")
+    monkeypatch.setattr("testcontainers.core.config.testcontainers_config.ryuk_disabled", True)
+    container = core.DockerContainer(boxes.image, entrypoint="").with_command("sleep 1000").with_env("OWN", "yes")
+    with pytest.raises(InvalidArgument, match="a container that was started"):
+        boxes.make(running=container).exec("true")
+    with container:
+        box = boxes.make(running=container, command_whitelist=("sh -c 'echo $OWN; exit 3'", "sleep 1000"))
+        result = box.run("sh -c 'echo $OWN; exit 3'")
+        assert (result.exit_code, result.stdout) == (3, "yes\n")
+        assert box.run("sleep 1000", timeout=2).timed_out
+        with pytest.raises(CommandNotAllowed):
+            box.run("id")
+
+
+@pytest.mark.parametrize("wrong", [7, object(), "", b"abc"])
+def test_what_is_no_container_is_an_argument_error(boxes: Any, wrong: Any) -> None:
+    with pytest.raises(InvalidArgument, match="container"):
+        boxes.make(running=wrong).exec("true")
