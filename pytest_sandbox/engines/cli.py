@@ -22,7 +22,7 @@ from pytest_sandbox.engines.arguments import create_arguments, split_environment
 from pytest_sandbox.engines.attachment import ExecAttachment, PipeAttachment
 from pytest_sandbox.engines.base import DEFAULT_TIMEOUT, ContainerState, Created, EngineInfo, ImageInfo, PullProgress, Stats
 from pytest_sandbox.engines.cgroups import read_stats
-from pytest_sandbox.engines.clientconfig import CleanConfig
+from pytest_sandbox.engines.clientconfig import proxy_free_config
 from pytest_sandbox.engines.clifacts import ask_info, ask_name, docker_address, parse_stats
 from pytest_sandbox.engines.commandline import Client
 from pytest_sandbox.engines.owner import OWNER_LABEL, new_name, owner_label
@@ -67,7 +67,6 @@ class CliEngine:
         self._client.label = f"{self.name} over its command line"
         if url is not None:
             self._client.reach = ("--url", url) if self.name == "podman" else ("--host", url)
-        self._clean = CleanConfig(environ) if self.name == "docker" else None
         self._names: dict[str, str] = {}
         self._attached: dict[str, subprocess.Popen[bytes]] = {}
         self._lock = threading.Lock()
@@ -100,8 +99,12 @@ class CliEngine:
             spec = with_podman_ulimits(spec)
         labels = {OWNER_LABEL: owner_label()}
         arguments, environment = create_arguments(spec, name, labels, self._client.environment, self.name)
-        if self._clean is not None:
-            arguments = ["--config", str(self._clean.path), *arguments]
+        if self.name == "docker":
+            try:
+                folder = proxy_free_config(self._client.environment)
+            except OSError as error:
+                raise EngineError(self._client.label, "create a container without the client's proxies", str(error)) from error
+            arguments = ["--config", str(folder), *arguments] if folder is not None else arguments
         # Before the engine hears of it: our death in between must not leave a container behind.
         watchdog.watch_container(self.remover, name)
         try:
@@ -347,5 +350,4 @@ class CliEngine:
         return True
 
     def close(self) -> None:
-        if self._clean is not None:
-            self._clean.close()
+        pass  # there is no connection

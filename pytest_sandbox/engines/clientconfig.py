@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import tempfile
-import weakref
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["CleanConfig", "config_folder"]
+from pytest_sandbox.engines.cache import cache_folder
+
+__all__ = ["config_folder", "proxy_free_config"]
 
 _KEPT: Final = ("currentContext", "cliPluginsExtraDirs")
 
@@ -23,35 +25,51 @@ def config_folder(environ: Mapping[str, str]) -> Path:
     return Path(named) if named else Path(environ.get("HOME") or Path.home()) / ".docker"
 
 
-class CleanConfig:
-    """A folder of settings for ``docker create``: the user's context, no proxies and no credentials.
+def proxy_free_config(environ: Mapping[str, str]) -> Path | None:
+    """Return a folder of settings for ``docker create`` without proxies, or None when the user's own have none.
 
     The client puts the proxies of its settings, with their passwords, into every container that it creates, and has no option
-    against it; only other settings help. What else the settings hold is not needed to create a container.
+    against it; only other settings help. These hold the user's context and no credentials: creating needs none. The folder is
+    made once and kept in the cache, so that a test run that is killed leaves nothing new behind.
 
-    Attributes:
-        path: the folder; it goes with this object.
+    Raises:
+        OSError: when it cannot be made anywhere (the machine's fault).
     """
+    original = config_folder(environ)
+    try:
+        loaded: dict[str, Any] = dict(json.loads((original / "config.json").read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None  # no settings, or broken ones: the client says so itself, in its own words
+    if not loaded.get("proxies"):
+        return None
+    settings = json.dumps({key: loaded[key] for key in _KEPT if key in loaded}, sort_keys=True)
+    number = hashlib.sha256(f"{original.absolute()}\n{settings}".encode()).hexdigest()[:16]
+    for parent in (cache_folder(environ), Path(tempfile.gettempdir()) / f"pytest-sandbox-{os.getuid()}"):
+        folder = parent / f"docker-client-{number}"
+        with suppress(OSError):
+            if not _is_ours(folder):
+                _make(folder, settings, original)
+            if _is_ours(folder):
+                return folder
+    raise OSError(f"cannot make a folder for Docker's client settings in {cache_folder(environ)} or {tempfile.gettempdir()}")
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        original = config_folder(environ)
-        self.path = Path(tempfile.mkdtemp(prefix="pytest-sandbox-docker-"))
-        self._pid = os.getpid()
-        self._remove = weakref.finalize(self, _remove, str(self.path), self._pid)
-        settings: dict[str, Any] = {}
-        with suppress(OSError, ValueError):  # no settings, or broken ones: the client says so itself, in its own words
-            loaded = json.loads((original / "config.json").read_bytes())
-            settings = {key: loaded[key] for key in _KEPT if key in loaded}
-        (self.path / "config.json").write_text(json.dumps(settings))
+
+def _is_ours(folder: Path) -> bool:
+    """Return whether nobody else can have put settings there."""
+    with suppress(OSError):
+        facts = folder.lstat()
+        return facts.st_uid == os.getuid() and facts.st_mode & 0o077 == 0 and (folder / "config.json").exists()
+    return False
+
+
+def _make(folder: Path, settings: str, original: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix="draft-"))
+    try:
+        (draft / "config.json").write_text(settings)
         for name in ("contexts", "ca.pem", "cert.pem", "key.pem"):
             if (original / name).exists():
-                (self.path / name).symlink_to(original / name)
-
-    def close(self) -> None:
-        """Remove the folder; safe to call twice."""
-        self._remove()
-
-
-def _remove(path: str, pid: int) -> None:
-    if os.getpid() == pid:  # not by a forked child
-        shutil.rmtree(path, ignore_errors=True)
+                (draft / name).symlink_to((original / name).absolute())
+        draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

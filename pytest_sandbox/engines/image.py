@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from pytest_sandbox.engines.cache import cache_folder
 from pytest_sandbox.engines.elf import NotElf, Program, libraries, read_program
 from pytest_sandbox.engines.layers import ImageFile, ImageRecipe
 from pytest_sandbox.errors import EngineError, EngineRefused, EngineUnavailable, ImageNotFound, NodeImageImpossible
@@ -94,7 +95,7 @@ def ensure_image(
         EngineError: when the engine cannot load it, for example because its disk is full.
     """
     architecture = platform.machine() if engine.is_local else engine.info.architecture
-    folder = cache or _cache_folder()
+    folder = cache or cache_folder()
     label = f"{engine.name} ({architecture})"
     try:
         program = read_program(node or find_node(architecture))
@@ -159,11 +160,6 @@ def _find(engine: Engine, tag: str, content: str) -> ImageInfo | None:
     except ImageNotFound:
         return None
     return image if image.labels.get(IMAGE_LABEL) == content else None
-
-
-def _cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "pytest-sandbox"
 
 
 @contextlib.contextmanager

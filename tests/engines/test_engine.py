@@ -6,20 +6,21 @@ import hashlib
 import os
 import re
 import selectors
+import shutil
 import signal
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from pytest_sandbox.engines.base import Engine
+from pytest_sandbox.engines.cli import CliEngine
 from pytest_sandbox.engines.spec import ContainerSpec, Mount, Ulimit
 from pytest_sandbox.errors import ContainerGone, EngineRefused, EngineTimeout, ImageNotFound
 
-if TYPE_CHECKING:
-    from .conftest import Containers
+from .conftest import Containers
 
 MIB = 1024 * 1024
 
@@ -518,3 +519,50 @@ def test_the_specification_is_not_changed_by_the_engine(engine: Engine, busybox:
     copy = ContainerSpec(image=busybox, command=("/bin/true",), env={"A": "b"}, labels={"x": "y"})
     engine.remove(engine.create(spec).id)
     assert spec == copy
+
+
+def test_what_the_engine_warns_of_is_told(
+    engine: Engine, engine_name: str, containers: Containers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warning = "Your kernel does not support swap limit capabilities"
+    if isinstance(engine, CliEngine):
+        # The real client, and one line more on its standard error.
+        client = tmp_path / "client"
+        client.write_text(f'#!/bin/sh\necho "WARNING: {warning}" >&2\nexec {shutil.which(engine.name)} "$@"\n')
+        client.chmod(0o755)
+        warned: Engine = CliEngine(str(client), environ=os.environ)
+    else:
+        from docker.api.client import APIClient
+
+        original: Any = APIClient.create_container_from_config
+
+        def create(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return {**original(self, *args, **kwargs), "Warnings": [warning]}
+
+        monkeypatch.setattr(APIClient, "create_container_from_config", create)
+        warned = engine
+    created = Containers(warned, containers.image).create("true")
+    try:
+        assert any(warning in line for line in created.warnings)
+    finally:
+        warned.remove(created.id)
+    monkeypatch.undo()
+    assert containers.create("true").warnings == ()
+
+
+def test_only_so_much_of_the_output_is_kept_as_was_asked_for(engine: Engine, containers: Containers) -> None:
+    created = containers.create("yes | head -c 3000000; echo end >&2")
+    streams = engine.open(created.id)
+    out, err = streams.collect(timeout=30, limit=1000)
+    streams.close()
+    assert len(out) == 1000
+    assert err == b"end\n"
+
+
+def test_output_that_does_not_end_has_a_deadline(engine: Engine, containers: Containers) -> None:
+    created = containers.create("echo up; sleep 60")
+    streams = engine.open(created.id)
+    streams.collect(timeout=20, until=b"up\n")
+    with pytest.raises(EngineTimeout, match="streams are still open"):
+        streams.collect(timeout=0.2)
+    streams.close()

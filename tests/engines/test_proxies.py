@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_sandbox.engines.base import Engine
-from pytest_sandbox.engines.clientconfig import CleanConfig
+from pytest_sandbox.engines.clientconfig import proxy_free_config
 from pytest_sandbox.engines.detect import detect_engine
 from pytest_sandbox.engines.spec import PROXY_VARIABLES, ContainerSpec
 
@@ -145,19 +145,33 @@ def test_no_proxy_variable_reaches_a_further_process(planted_engine: Engine, bus
 
 
 def test_the_settings_for_creating_keep_the_context_and_hold_neither_proxies_nor_credentials(tmp_path: Path) -> None:
-    settings = {
+    original = tmp_path / "original"
+    (original / "contexts").mkdir(parents=True)
+    settings: dict[str, object] = {
         "proxies": {"default": {"httpProxy": CANARY}},
         "auths": {"example.invalid": {"auth": "c2VjcmV0OnNlY3JldA=="}},
         "currentContext": "elsewhere",
     }
-    (tmp_path / "config.json").write_text(json.dumps(settings))
-    (tmp_path / "contexts").mkdir()
-    clean = CleanConfig({"DOCKER_CONFIG": str(tmp_path)})
-    assert json.loads((clean.path / "config.json").read_text()) == {"currentContext": "elsewhere"}
-    assert (clean.path / "contexts").resolve() == tmp_path / "contexts"
-    text = (clean.path / "config.json").read_text()
-    assert "planted-password" not in text and "c2VjcmV0" not in text
-    assert clean.path.stat().st_mode & 0o077 == 0
-    clean.close()
-    clean.close()
-    assert not clean.path.exists()
+    (original / "config.json").write_text(json.dumps(settings))
+    environ = {"DOCKER_CONFIG": str(original), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    folder = proxy_free_config(environ)
+    assert folder is not None
+    assert json.loads((folder / "config.json").read_text()) == {"currentContext": "elsewhere"}
+    assert (folder / "contexts").resolve() == original / "contexts"
+    assert folder.stat().st_mode & 0o077 == 0
+    assert proxy_free_config(environ) == folder, "made once"
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    folder.chmod(0o777)
+    assert proxy_free_config(environ) != folder, "others may have put settings there"
+    del settings["proxies"]
+    (original / "config.json").write_text(json.dumps(settings))
+    assert proxy_free_config(environ) is None
+
+
+def test_settings_that_cannot_be_copied_anywhere_are_an_error_and_no_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"proxies": {"default": {"httpProxy": CANARY}}}))
+    monkeypatch.setattr("tempfile.gettempdir", lambda: "/proc/none")
+    with pytest.raises(OSError, match="/proc/none"):
+        proxy_free_config({"DOCKER_CONFIG": str(tmp_path), "XDG_CACHE_HOME": "/proc/none"})
