@@ -204,7 +204,7 @@ def _from_wire(wire: Any, path: str) -> Any:
         return _from_tag(wire["$"], wire.get("v"), path)
     except ValueCannotCross:
         raise
-    except (TypeError, ValueError, KeyError, binascii.Error) as error:
+    except (TypeError, ValueError, KeyError, OverflowError, binascii.Error) as error:
         raise ValueCannotCross(path, f"it is malformed on the wire ({error})") from error
 
 
