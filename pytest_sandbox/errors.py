@@ -55,6 +55,7 @@ __all__ = [
     "UnsupportedLimit",
     "WorkDirNotAllowed",
     "near_miss",
+    "short_repr",
 ]
 
 
@@ -63,6 +64,15 @@ def near_miss(value: str, known: Iterable[str]) -> str:
     folded = {name.casefold(): name for name in known}
     matches = difflib.get_close_matches(value.casefold(), list(folded), n=1)
     return f' (did you mean "{folded[matches[0]]}"?)' if matches else ""
+
+
+def short_repr(value: object, most: int = 120) -> str:
+    """Return the repr of a value for a message, cut; never raises, as the repr of a stranger's object, or of a huge int, may."""
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"<{type(value).__name__} that cannot be shown>"
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 class SandboxError(Exception):
@@ -82,10 +92,7 @@ class InvalidArgument(SandboxError, ValueError):
         self.argument = argument
         self.value = value
         self.expected = expected
-        shown = repr(value)
-        if len(shown) > 120:
-            shown = shown[:117] + "..."
-        super().__init__(f"Cannot use {argument}={shown}: expected {expected}")
+        super().__init__(f"Cannot use {argument}={short_repr(value)}: expected {expected}")
 
 
 class UnknownExecutor(SandboxError, ValueError):

@@ -136,7 +136,7 @@ class ExecuteResult:
 
     def __repr__(self) -> str:
         if self.ok:
-            shown = "undefined" if self.is_undefined else _short(repr(self.value))
+            shown = "undefined" if self.is_undefined else short_repr(self.value, 200)
             head = f"ok value={shown}"
         else:
             head = f"failed {_short(str(self.error))}"

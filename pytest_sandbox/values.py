@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from pytest_sandbox.errors import short_repr
+
 __all__ = ["MAX_DEPTH", "UNDEFINED", "JSError", "ValueCannotCross", "from_wire", "to_wire"]
 
 MAX_DEPTH: Final = 100
@@ -132,12 +134,12 @@ def _container_to_wire(value: Any, path: str, depth: int, parents: list[int]) ->
             }
             return {"$": "o", "v": list(plain.items())} if "$" in plain else plain
         pairs = [
-            [_to_wire(key, f"{path} key {key!r:.40}", depth, parents), _to_wire(item, f"{path}.get({key!r:.40})", depth, parents)]
-            for key, item in value.items()
+            [_to_wire(key, f"{path} key {at}", depth, parents), _to_wire(item, f"{path}.get({at})", depth, parents)]
+            for key, item, at in ((key, item, short_repr(key, 40)) for key, item in value.items())
         ]
         return {"$": "m", "v": pairs}
     if isinstance(value, Set):
-        return {"$": "s", "v": [_to_wire(item, f"{path} member {item!r:.40}", depth, parents) for item in value]}
+        return {"$": "s", "v": [_to_wire(item, f"{path} member {short_repr(item, 40)}", depth, parents) for item in value]}
     if isinstance(value, JSError):
         fields: dict[str, Any] = {
             name: _check_text(getattr(value, name), f"{path}.{name}") for name in ("name", "message", "stack")
@@ -172,7 +174,7 @@ def _check_text(text: str, path: str) -> str:
 
 
 def _key(key: str) -> str:
-    return f".{key}" if key.isidentifier() else f"[{key!r:.40}]"
+    return f".{key}" if key.isidentifier() else f"[{short_repr(key, 40)}]"
 
 
 # -- JavaScript to Python ---------------------------------------------------------------------------------
@@ -238,7 +240,7 @@ def _from_tag(tag: Any, body: Any, path: str) -> Any:
         )
     if tag == "o":
         return {str(key): _from_wire(item, f"{path}{_key(str(key))}") for key, item in body}
-    raise ValueCannotCross(path, f"it is malformed on the wire (unknown tag {tag!r:.40})")
+    raise ValueCannotCross(path, f"it is malformed on the wire (unknown tag {short_repr(tag, 40)})")
 
 
 def _date(body: Any, path: str) -> datetime:
@@ -259,6 +261,7 @@ def _mapping(body: Any, path: str) -> dict[Any, Any]:
                 f"{path} key {index}", f"a {type(key).__name__} cannot be a key in Python; use strings or numbers as Map keys"
             ) from None
         if clash:
-            raise ValueCannotCross(f"{path} key {index}", f"it equals an earlier key in Python ({key!r:.40}); use keys of one type")
-        result[key] = _from_wire(wire_item, f"{path}.get({key!r:.40})")
+            reason = f"it equals an earlier key in Python ({short_repr(key, 40)}); use keys of one type"
+            raise ValueCannotCross(f"{path} key {index}", reason)
+        result[key] = _from_wire(wire_item, f"{path}.get({short_repr(key, 40)})")
     return result
