@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-from pytest_sandbox.errors import SnippetFailed
+from pytest_sandbox.errors import SnippetFailed, short_repr
 
 __all__ = ["ErrorKind", "ExecuteResult", "LogEntry", "LogLevel", "SnippetError", "Usage", "printable"]
 
