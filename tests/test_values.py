@@ -158,6 +158,22 @@ def test_depth_is_limited() -> None:
         to_wire(nested(100_000))
 
 
+class Unprintable:
+    """An object whose repr fails."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+def test_what_cannot_be_shown_can_cross_or_be_refused() -> None:
+    huge = 2**20_000
+    assert over_the_wire({huge: [{huge, 3}]}) == {huge: [{huge, 3}]}
+    with pytest.raises(ValueCannotCross, match=r"^value\.get\(<int that cannot be shown>\): a builtins\.object cannot cross"):
+        to_wire({huge: object()})
+    with pytest.raises(ValueCannotCross, match=r"^value member <Unprintable that cannot be shown>: a .*Unprintable cannot cross"):
+        to_wire({Unprintable()})
+
+
 class Lying(Mapping[str, int]):
     """A mapping whose length, keys and values do not fit together."""
 

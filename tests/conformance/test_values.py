@@ -378,6 +378,13 @@ def test_the_deepest_value_survives(run: Run, echo: Echo) -> None:
     assert echo(value) == value
 
 
+def test_a_number_of_more_digits_than_python_prints_survives(executor: SnippetExecutor) -> None:
+    huge = 2**20_000
+    result = executor.execute("return [2n ** 20000n, await codemode.get()]", {"get": lambda: {huge: huge}}).check()
+    assert result.value == [huge, {huge: huge}]
+    assert "that cannot be shown" in repr(result)
+
+
 # -- refusals -----------------------------------------------------------------------------------------------
 
 REFUSED = {
