@@ -165,6 +165,18 @@ DIFFERENCES: Final[tuple[Difference, ...]] = (
     ),
     Difference(
         "vm2",
+        "stack-formatter",
+        "`Error.prepareStackTrace` can be set, for this execution; it is shown frames without functions and without the host's files",
+        "vm2 defines it as an accessor that cannot be changed",
+    ),
+    Difference(
+        "vm2",
+        "frozen-promises",
+        "Assigning `then`, `catch` or `finally` on a promise has no effect; a class that extends `Promise` can define them",
+        "vm2 freezes `Promise.prototype` before anything else runs",
+    ),
+    Difference(
+        "vm2",
         "endless-causes",
         "Throwing an error whose chain of causes has no end takes until the timeout",
         "vm2 looks through all causes of whatever is thrown, for objects of its host",

@@ -1,0 +1,82 @@
+"""Nothing survives from one execution to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pytest_sandbox import SnippetExecutor
+
+Run = Callable[..., Any]
+
+# What one execution leaves, and how the next would notice; the look must find it within the same execution (the control).
+TRACES = {
+    "global variable": ("globalThis.leak = 1; leaky = 1", "typeof leak !== 'undefined' || typeof leaky !== 'undefined'"),
+    "property of a builtin": ("Object.leak = 1; Array.prototype.leak = 1", "Object.leak !== undefined || [].leak !== undefined"),
+    "property of the console": ("console.leak = 1", "console.leak !== undefined"),
+    "property of codemode": ("codemode.leak = 1", "Object.keys(codemode).includes('leak')"),
+    "registered symbol's description": ("globalThis[Symbol.for('leak')] = 1", "globalThis[Symbol.for('leak')] !== undefined"),
+    "statics of RegExp": ("/(leak)/.exec('leak')", "RegExp.$1 === 'leak'"),
+    "lastIndex of a literal": ("const look = () => /a/g.lastIndex; /a/g.exec('a')", "/a/g.lastIndex !== 0"),
+    "polyfill's class": (
+        "URL.leak = 1; URL.prototype.leak = 1",
+        "URL.leak !== undefined || new URL('http://a/').leak !== undefined",
+    ),
+    "label of console.count": ("console.count('leak')", "false"),
+}
+
+
+@pytest.mark.parametrize(("leave", "look"), TRACES.values(), ids=TRACES.keys())
+def test_an_execution_leaves_no_trace(make_executor: Callable[..., SnippetExecutor], leave: str, look: str) -> None:
+    executor = make_executor(max_runners=1)
+    executor.execute(f"{leave}; return 1")
+    for _ in range(3):
+        assert executor.execute(f"return {look}").check().value is False
+
+
+def test_what_is_looked_for_above_can_be_seen_within_an_execution(run: Run) -> None:
+    """The control: a trace that can be left at all is seen by the same look."""
+    assert run("/(leak)/.exec('leak'); return RegExp.$1 === 'leak'") is True
+    assert run("const local = {}; local.leak = 1; return local.leak !== undefined") is True
+
+
+def test_console_counters_begin_anew(executor: SnippetExecutor) -> None:
+    for _ in range(2):
+        assert executor.execute("console.count('x')").output == "x: 1\n"
+
+
+def test_timers_and_promises_of_an_execution_end_with_it(make_executor: Callable[..., SnippetExecutor]) -> None:
+    executor = make_executor(max_runners=1)
+    calls: list[str] = []
+    tools = {"call": calls.append}
+    executor.execute("setInterval(() => codemode.call('late'), 1); setTimeout(() => console.log('late'), 5); return 1", tools)
+    later = executor.execute("await new Promise((done) => setTimeout(done, 100)); return 2", tools)
+    assert later.check().value == 2
+    assert later.output == ""
+    assert "late" not in calls[1:], "a timer of the first execution called a tool of the second"
+
+
+def test_a_tool_call_that_is_late_reaches_nobody(make_executor: Callable[..., SnippetExecutor]) -> None:
+    import threading
+
+    executor = make_executor(max_runners=1)
+    release = threading.Event()
+
+    def slow() -> str:
+        release.wait(20)
+        return "late"
+
+    assert executor.execute("codemode.slow(); return 1", {"slow": slow}).check().value == 1
+    release.set()
+    assert executor.execute("return await codemode.quick()", {"quick": lambda: "quick"}).check().value == "quick"
+
+
+def test_the_tools_of_one_execution_are_not_those_of_the_next(executor: SnippetExecutor) -> None:
+    assert executor.execute("return await codemode.first()", {"first": lambda: 1}).check().value == 1
+    result = executor.execute("return Object.keys(codemode)", {"second": lambda: 2})
+    assert result.check().value == ["second"]
+    error = executor.execute("await codemode.first()", {"second": lambda: 2}).error
+    assert error is not None
+    assert "second" in error.message
