@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import threading
 import weakref
 from abc import ABC, abstractmethod
@@ -96,6 +97,11 @@ class CommandExecutor(ABC):
     @abstractmethod
     def _shut_down(self) -> None:
         """Free what outlives single processes; called once, when all processes are closed."""
+
+    def forget_after_fork(self) -> None:
+        """Leave, in a forked child, what the parent has started to the parent."""
+        self._lock = threading.Lock()
+        self._processes = weakref.WeakSet()
 
     def _close_processes(self, processes: list[Process]) -> None:
         for process in processes:
@@ -344,4 +350,10 @@ def _close_all() -> None:
             executor.close()
 
 
+def _after_fork() -> None:
+    for executor in list(_open):
+        executor.forget_after_fork()
+
+
 atexit.register(_close_all)
+os.register_at_fork(after_in_child=_after_fork)

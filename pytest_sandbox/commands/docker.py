@@ -17,6 +17,7 @@ from pytest_sandbox.commands.volumes import find_link
 from pytest_sandbox.commands.whitelist import Whitelist
 from pytest_sandbox.engines.apiconfig import normal_architecture
 from pytest_sandbox.engines.base import Created, Engine, ImageInfo, PullProgress
+from pytest_sandbox.engines.progress import PullLine
 from pytest_sandbox.engines.spec import ContainerSpec
 from pytest_sandbox.entries.model import DockerEntry
 from pytest_sandbox.errors import EngineError, EngineRefused, ImageNotFound, WorkDirNotAllowed
@@ -39,7 +40,7 @@ class DockerExecutor(CommandExecutor):
         whitelist: what it allows, or None for everything.
         container: a running container to use instead of fresh ones: an id or a name, or an object of the Docker SDK or of
             testcontainers.
-        on_pull: called with the progress when an image has to be pulled.
+        on_pull: called with the progress when an image has to be pulled; None shows it on standard error.
         engine: the engine to use; None is the one at the entry's host, else the one that is found.
 
     Raises:
@@ -142,7 +143,7 @@ class DockerExecutor(CommandExecutor):
                 if self._docker.pull == "never":
                     raise
         if self._docker.pull != "never":
-            found = self.engine.pull(name, platform=platform, on_progress=self._on_pull)
+            found = self.engine.pull(name, platform=platform, on_progress=self._on_pull or PullLine(name))
             if self._fits(found):
                 return found.id
         # Podman, for one, would run it all the same.
@@ -168,6 +169,12 @@ class DockerExecutor(CommandExecutor):
     def _close_processes(self, processes: list[Process]) -> None:
         with ThreadPoolExecutor(_REMOVERS, thread_name_prefix="pytest-sandbox-close") as pool:
             list(pool.map(lambda process: process.close(force=True), processes))
+
+    def forget_after_fork(self) -> None:
+        """Leave, in a forked child, containers to the parent."""
+        super().forget_after_fork()
+        self._image_lock, self._engine_lock = threading.Lock(), threading.Lock()
+        self._containers = {}
 
     def _shut_down(self) -> None:
         left = list(self._containers.values())

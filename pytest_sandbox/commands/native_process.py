@@ -15,6 +15,7 @@ import signal
 import struct
 import subprocess
 import termios
+import threading
 import time
 import weakref
 from typing import Any, Final
@@ -330,6 +331,7 @@ class NativeProcess(Process):
 
     def forget_after_fork(self) -> None:
         """Close, in a forked child, the inherited descriptors; the process is the parent's."""
+        self._condition = threading.Condition(threading.Lock())
         self._state = "closed"
         self._discard()
         files = [pipe.file for pipe in self._pipes]

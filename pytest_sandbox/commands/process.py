@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 import time
@@ -77,6 +78,7 @@ class Process(ABC):
         self.oom_killed = False
         self._condition = threading.Condition(threading.Lock())
         self._life = threading.RLock()
+        self._owner = os.getpid()
         self._state: State = "created"
         self._stdout = Output("stdout", output_limit)
         self._stderr = Output("stderr", output_limit)
@@ -286,6 +288,8 @@ class Process(ABC):
         Args:
             force: send SIGKILL straight away.
         """
+        if os.getpid() != self._owner:
+            return  # in a forked child: it is the parent's
         with self._life:
             state = self._state
             if state == "closed":

@@ -157,7 +157,7 @@ class CommandTest:
         try:
             executor.engine  # noqa: B018 - looks for it
         except EngineUnavailable as error:
-            if "exec.docker" in self._item.config.stash[SETTINGS].require:
+            if "exec.docker" in self._item.config.stash[SETTINGS].require_commands:
                 pytest.fail(str(error), pytrace=False)
             pytest.skip(str(error))
         return executor

@@ -13,7 +13,7 @@ import pytest
 
 from pytest_sandbox.durations import parse_duration
 from pytest_sandbox.errors import InvalidArgument
-from pytest_sandbox.names import EXECUTOR_TYPE
+from pytest_sandbox.names import COMMAND_KINDS, EXECUTOR_TYPE
 
 __all__ = ["Settings", "add_options", "parse_names", "parse_seconds", "read_settings", "refuse"]
 
@@ -25,7 +25,8 @@ class Settings:
     Attributes:
         executor: the text that selects executors, not yet parsed, and where it came from.
         timeout: seconds that one execution may take, or None for the executor's own default.
-        require: executors that must not be missing.
+        require: snippet executors that must not be missing.
+        require_commands: the same of command executors.
         require_source: what asked for them.
         node_modules: a folder with the user's own copy of isolated-vm and vm2, or None.
     """
@@ -33,6 +34,7 @@ class Settings:
     executor: tuple[str, str]
     timeout: float | None
     require: tuple[str, ...]
+    require_commands: tuple[str, ...]
     require_source: str
     node_modules: Path | None
 
@@ -86,10 +88,12 @@ def read_settings(config: pytest.Config) -> Settings:
     """
     timeout, timeout_source = _first(config, "sandbox_timeout", "--sandbox-timeout", "PYTEST_SANDBOX_TIMEOUT")
     require, require_source = _first(config, "sandbox_require", "--sandbox-require", "PYTEST_SANDBOX_REQUIRE")
+    required = parse_names(require, require_source) if require_source else ()
     return Settings(
         executor=_first(config, "sandbox_executor", "--executor", EXECUTOR_TYPE),
         timeout=parse_seconds(timeout, timeout_source) if timeout_source else None,
-        require=parse_names(require, require_source) if require_source else (),
+        require=tuple(name for name in required if name not in COMMAND_KINDS),
+        require_commands=tuple(name for name in required if name in COMMAND_KINDS),
         require_source=require_source,
         node_modules=_node_modules(config),
     )

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
+import hashlib
+import http.server
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from collections.abc import Iterator
@@ -356,6 +361,82 @@ def test_pull_always_asks_the_registry_even_for_an_image_that_is_there(boxes: An
         boxes.make(pull="always").run("true")
 
 
+@pytest.fixture
+def registry(boxes: Any, engine: Engine, tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
+    """The address of a registry on this machine that has the image "box:1", and the paths that it was asked for."""
+    if engine.name != "docker":
+        pytest.skip("only Docker takes a registry of this machine without TLS")
+    archive = tmp_path / "image.tar"
+    subprocess.run(["docker", "save", "-o", str(archive), boxes.image], check=True)
+    blobs: dict[str, bytes] = {}
+
+    def blob(kind: str, data: bytes) -> dict[str, Any]:
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        blobs[digest] = data
+        return {"mediaType": f"application/vnd.docker.{kind}", "size": len(data), "digest": digest}
+
+    with tarfile.open(archive) as tar:
+
+        def member(name: str) -> bytes:
+            file = tar.extractfile(name)
+            assert file is not None
+            return file.read()
+
+        listing = json.loads(member("manifest.json"))[0]
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+            "config": blob("container.image.v1+json", member(listing["Config"])),
+            "layers": [blob("image.rootfs.diff.tar.gzip", gzip.compress(member(name), 1)) for name in listing["Layers"]],
+        }
+    body = json.dumps(manifest).encode()
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            kind, data = "application/octet-stream", blobs.get(self.path.rpartition("/")[2], b"{}")
+            if "/manifests/" in self.path:
+                kind, data = str(manifest["mediaType"]), body
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(data)))
+            self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
+            self.send_header("Docker-Content-Digest", f"sha256:{hashlib.sha256(data).hexdigest()}")
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(data)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_port}"
+        yield address, asked
+        server.shutdown()
+    engine.remove_image(f"{address}/box:1")
+
+
+def test_a_missing_image_is_pulled_with_progress_and_only_then(
+    boxes: Any, engine: Engine, registry: tuple[str, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    address, asked = registry
+    image = f"{address}/box:1"
+    with pytest.raises(CommandNotStarted, match="nothing is pulled unasked"):
+        boxes.make(image=image, pull="never").run("true")
+    assert asked == []
+    assert boxes.make(image=image, auto_remove=True).run("cat /made-by").check().stdout == "the tests\n"
+    assert any("/manifests/" in path for path in asked)
+    assert f"pulling {image}: " in capsys.readouterr().err
+    asked.clear()
+    boxes.make(image=image, auto_remove=True).run("true").check()
+    assert asked == []
+    boxes.make(image=image, pull="always", auto_remove=True).run("true").check()
+    assert any("/manifests/" in path for path in asked)
+
+
 # -- programs, signals, ends -------------------------------------------------------------------------------------------
 
 
@@ -526,6 +607,25 @@ def test_a_container_that_somebody_removes_is_a_typed_outcome_and_no_hang(boxes:
     assert code in (None, 137)
     assert time.monotonic() - begun < 20
     box.close()
+
+
+def test_a_forked_child_leaves_the_containers_to_its_parent(boxes: Any) -> None:
+    box = boxes.make()
+    with box.exec("cat") as process:
+        out = process.stdout_stream()
+        process.start()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                process.close(force=True)
+                box.close()
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+        process.write_stdin("still here\n")
+        assert read_until(out, b"\n") == b"still here\n"
+        process.write_stdin("")
+        assert process.wait(30) == 0
 
 
 # -- a container that is running already --------------------------------------------------------------------------------
