@@ -36,6 +36,8 @@ class Confinement:
         file_size: bytes of the largest file that can be written; None is no limit.
         cpu_time: seconds of CPU time for each process; None is no limit. Rounded up to whole seconds.
         work_dir: the working folder.
+        owner: where the test run is root: the user and group id to run as, such as those of a folder to write; None is an id of its
+            own, whose files belong to nobody afterwards.
     """
 
     read_only: tuple[str, ...] = ()
@@ -52,6 +54,13 @@ class Confinement:
     file_size: int | None = 64 * _MIB
     cpu_time: float | None = None
     work_dir: str = "/"
+    owner: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.owner is not None and 0 in self.owner:
+            raise ValueError(
+                f"cannot run as user and group {self.owner}: root would keep its files and escape limits; take other ids"
+            )
 
     def mounts(self, tool_files: Sequence[str]) -> Iterator[str]:
         """Return bubblewrap's options that make the files.

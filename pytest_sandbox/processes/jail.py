@@ -34,6 +34,13 @@ _NAMELESS: Final = "65534"  # "nobody", who the user is inside a user namespace
 _NAMESPACES: Final = ("--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try", "--hostname", "sandbox")
 _BARE: Final = ("--die-with-parent", "--cap-drop", "ALL")
 _TO_CHANGE_USER: Final = ("--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP")
+_CHANGE_USER: Final = (
+    "--clear-groups",
+    "--bounding-set=-all",
+    "--inh-caps=-all",
+    "--no-new-privs",
+    "--pdeathsig=KILL",  # it is lost with a change of user
+)
 
 # What lets a variable choose code or data of a program at its start. The tools that set limits and change the user must not see
 # them, so that they are set afterwards; the list is that of glibc for programs with more rights than their caller, and musl's.
@@ -94,7 +101,7 @@ class Jail:
             OSError: when no user id is free, or a file to copy cannot be read (the machine's fault).
             ValueError: when the program's path has a "=" and the environment a variable of the loader, which env cannot tell apart.
         """
-        host_id = claim() if self.own_ids else None
+        host_id = claim() if self.own_ids and inside.owner is None else None
         try:
             return Confined(self, command, env, inside, host_id)
         except BaseException:
@@ -115,7 +122,8 @@ class Confined:
     ) -> None:
         self._host_id = host_id
         self._forks = inside.forks
-        self.user_id = host_id.number if host_id is not None else None
+        user, group = inside.owner or ((host_id.number, host_id.number) if host_id is not None else (None, None))
+        self.user_id = user if jail.own_ids else None
         self._descriptors: list[int] = []
         self._process: Future[Popen[bytes]] | None = None
         late = {name: value for name, value in env.items() if _CHANGES_PROGRAMS_REGEXP.match(name)}
@@ -137,8 +145,8 @@ class Confined:
             self._close_descriptors()
             raise
         wrappers = [jail.tools[0], *inside.limits(counts_processes=jail.counts_processes), "--"]
-        if host_id is not None:
-            wrappers += [jail.tools[1], *_change_user(host_id.number), "--"]
+        if jail.own_ids:
+            wrappers += [jail.tools[1], f"--reuid={user}", f"--regid={group}", *_CHANGE_USER, "--"]
         if late:
             wrappers += [jail.env_program, *(f"{name}={value}" for name, value in late.items())]
         self._command = [jail.program, "--args", str(arguments), "--", *wrappers, *command]
@@ -221,17 +229,3 @@ def _options(jail: Jail, inside: Confinement, env: Mapping[str, str]) -> Iterato
         yield from ("--setenv", name, value)
     yield from inside.mounts(jail.tool_files)
     yield from ("--chdir", inside.work_dir)
-
-
-def _change_user(number: int) -> tuple[str, ...]:
-    """Return the arguments of setpriv."""
-    # The death signal is lost with a change of user.
-    return (
-        f"--reuid={number}",
-        f"--regid={number}",
-        "--clear-groups",
-        "--bounding-set=-all",
-        "--inh-caps=-all",
-        "--no-new-privs",
-        "--pdeathsig=KILL",
-    )
