@@ -28,6 +28,7 @@ def test_fifty_calls_that_overlap_each_get_their_own_result(make_executor: MakeE
 def test_no_more_execute_at_once_than_max_runners(make_executor: MakeExecutor) -> None:
     executor = make_executor(max_runners=2)
     lock = threading.Lock()
+    two = threading.Event()
     running, most = 0, 0
 
     def enter() -> None:
@@ -35,7 +36,10 @@ def test_no_more_execute_at_once_than_max_runners(make_executor: MakeExecutor) -
         with lock:
             running += 1
             most = max(most, running)
-        time.sleep(0.05)
+            if most >= 2:
+                two.set()
+        two.wait(20)
+        time.sleep(0.02)
         with lock:
             running -= 1
 
