@@ -1,4 +1,8 @@
-"""Inner test runs with executors that write down what is done to them."""
+"""Inner test runs with executors that write down what is done to them.
+
+Real executors are only used in inner runs in a process of their own: pytester forgets modules when an inner run ends, which
+threads of a backend that still import something would not survive.
+"""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_the_library_knows_executors_of_a_conftest_inside_the_run(pytester: pyte
             assert {"alpha", "beta", "gamma"} < {row.name for row in detect_executors()}
         """
     )
-    pytester.runpytest().assert_outcomes(passed=1)
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)
 
 
 def test_a_broken_package_breaks_no_run_that_does_not_need_it(pytester: pytest.Pytester, fakes: Fakes) -> None:

@@ -200,7 +200,7 @@ def test_a_real_failure_is_readable(pytester: pytest.Pytester) -> None:
             executor.execute("console.log('before \\x1b[31m');\\nnull.x;").check()
         """
     )
-    result = pytester.runpytest("--executor=isolated-vm,deno")
+    result = pytester.runpytest_subprocess("--executor=isolated-vm,deno")
     result.assert_outcomes(failed=2)
     for name in ("isolated-vm", "deno"):
         result.stdout.fnmatch_lines(

@@ -304,7 +304,7 @@ def test_an_async_tool_runs_on_the_loop_of_the_test(pytester: pytest.Pytester) -
             assert asyncio.run(main()).check().value == 42
         """
     )
-    pytester.runpytest("--executor=isolated-vm,deno,vm2", "--sandbox-require=isolated-vm").assert_outcomes(passed=3)
+    pytester.runpytest_subprocess("--executor=isolated-vm,deno,vm2", "--sandbox-require=isolated-vm").assert_outcomes(passed=3)
 
 
 def test_an_executor_that_cannot_be_closed_is_an_error_of_the_run(pytester: pytest.Pytester, fakes: Fakes) -> None:

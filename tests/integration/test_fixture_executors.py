@@ -93,4 +93,4 @@ def test_real_executors_agree(pytester: pytest.Pytester) -> None:
             assert all(value == [1, "a", {"b": None}] for value in values.values()), values
         """
     )
-    pytester.runpytest("--executor=isolated-vm,deno,vm2").assert_outcomes(passed=1)
+    pytester.runpytest_subprocess("--executor=isolated-vm,deno,vm2").assert_outcomes(passed=1)

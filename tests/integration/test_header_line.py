@@ -145,7 +145,7 @@ fake_executors.Alpha._run = lambda self, request: ExecuteResult(True, "alpha", 0
 
 def test_real_runtimes_show_their_versions(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(ONE_TEST)
-    result = pytester.runpytest("--executor=isolated-vm,deno,vm2")
+    result = pytester.runpytest_subprocess("--executor=isolated-vm,deno,vm2")
     result.assert_outcomes(passed=3)
     result.stdout.re_match_lines(
         [

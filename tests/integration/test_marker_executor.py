@@ -264,7 +264,7 @@ def test_a_real_limit_is_enforced(pytester: pytest.Pytester) -> None:
             assert calls == [0, 1]
         """
     )
-    pytester.runpytest("--executor=isolated-vm,deno,vm2").assert_outcomes(passed=3)
+    pytester.runpytest_subprocess("--executor=isolated-vm,deno,vm2").assert_outcomes(passed=3)
 
 
 def test_a_tool_timeout_of_0_is_refused_and_not_replaced(pytester: pytest.Pytester, fakes: Fakes) -> None:

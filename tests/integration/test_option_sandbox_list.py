@@ -32,13 +32,13 @@ def test_the_exit_code_is_0_even_if_nothing_works(pytester: pytest.Pytester, fak
 
 
 def test_executors_of_a_conftest_come_after_ours(pytester: pytest.Pytester, fakes: Fakes) -> None:
-    result = pytester.runpytest("--sandbox-list")
+    result = pytester.runpytest_subprocess("--sandbox-list")
     names = [line.split()[0] for line in result.outlines if "available" in line]
     assert names == ["isolated-vm", "deno", "container", "vm2", "alpha", "beta", "gamma"]
 
 
 def test_real_executors_are_listed_with_their_versions(pytester: pytest.Pytester) -> None:
-    result = pytester.runpytest("--sandbox-list")
+    result = pytester.runpytest_subprocess("--sandbox-list")
     result.stdout.re_match_lines(
         [
             r"isolated-vm  available    isolated-vm 7\.\d+\.\d+, node \d+\.\d+\.\d+ \(/.*\), fresh realm, jail ",

@@ -99,12 +99,3 @@ def test_nonsense_is_a_usage_error(pytester: pytest.Pytester, fakes: Fakes, valu
     result = pytester.runpytest(f"--sandbox-require={value}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: {message}"])
-
-
-def test_the_container_executor_is_registered_and_says_that_it_is_not_there_yet(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile("def test_x(executor): pass")
-    result = pytester.runpytest("--executor=container")
-    if result.ret == pytest.ExitCode.USAGE_ERROR:
-        result.stderr.fnmatch_lines(['ERROR: Cannot use executor "container" (forced by --executor): *'])
-    else:
-        result.assert_outcomes(passed=1)

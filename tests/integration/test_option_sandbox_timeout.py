@@ -108,4 +108,6 @@ def test_a_real_snippet_is_ended(pytester: pytest.Pytester, name: str) -> None:
             assert executor.execute("return 1+1").value == 2
         """
     )
-    pytester.runpytest(f"--executor={name}", "--sandbox-timeout=0.4", "--sandbox-require=" + name).assert_outcomes(passed=1)
+    pytester.runpytest_subprocess(f"--executor={name}", "--sandbox-timeout=0.4", "--sandbox-require=" + name).assert_outcomes(
+        passed=1
+    )
