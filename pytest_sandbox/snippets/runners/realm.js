@@ -158,7 +158,6 @@
 
   // The first half can be kept in a snapshot.
   function hardenEarly() {
-    defineProperty(ThePromise, "name", { value: "Promise" }); // vm2 has a class of its own there
     blockCodeGeneration();
     hiddenPrototypes().forEach(hardenPrototype);
     freeze(typedArrayPrototype.constructor);
