@@ -177,6 +177,25 @@ DIFFERENCES: Final[tuple[Difference, ...]] = (
     ),
     Difference(
         "vm2",
+        "latest-syntax",
+        "Syntax newer than ECMAScript 2022 is an error: `using` declarations, the flag `v` and modifiers of regular expressions",
+        "vm2 reads every snippet with a parser of its own, set to that version",
+    ),
+    Difference(
+        "vm2",
+        "promise-methods",
+        "`then`, `catch` and `finally` of a promise cannot be assigned; methods of a class that extends `Promise` work",
+        "vm2 makes them read-only, for they are a part of its wall",
+    ),
+    Difference(
+        "vm2",
+        "promise-constructor",
+        "The promise of an async function is an instance of `Promise`, but has another constructor; `Promise.name` is `localPromise`, "
+        "and static methods called on a subclass make plain promises",
+        "vm2 puts a class of its own in the place of `Promise`",
+    ),
+    Difference(
+        "vm2",
         "endless-causes",
         "Throwing an error whose chain of causes has no end takes until the timeout",
         "vm2 looks through all causes of whatever is thrown, for objects of its host",

@@ -49,18 +49,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    declared = {difference.id for difference in DIFFERENCES}
     for item in items:
-        ids = [id for mark in item.iter_markers("difference") for id in mark.args]
-        unknown = set(ids) - declared
-        if unknown:
-            raise pytest.UsageError(f"{item.nodeid} names a difference that is not declared: {', '.join(unknown)}")
         callspec = getattr(item, "callspec", None)
-        if ids and callspec is not None:
-            own = differences_of(callspec.params["subject"].executor)
-            reasons = [f"{own[id].effect}: {own[id].reason}" for id in ids if id in own]
-            if reasons:
-                item.add_marker(pytest.mark.xfail(strict=True, reason="; ".join(reasons)))
+        subject = callspec.params.get("subject") if callspec is not None else None
+        if subject is None:
+            continue
+        own = differences_of(subject.executor)
+        reasons = [f"{own[id].effect}: {own[id].reason}" for id in _differences(item) if id in own]
+        if reasons:
+            item.add_marker(pytest.mark.xfail(strict=True, reason="; ".join(reasons)))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    unknown = _differences(item) - {difference.id for difference in DIFFERENCES}
+    if unknown:
+        pytest.fail(f"The marker names differences that are not declared: {', '.join(unknown)}", pytrace=False)
+
+
+def _differences(item: pytest.Item) -> set[str]:
+    return {id for mark in item.iter_markers("difference") for id in mark.args}
 
 
 # -- executors ----------------------------------------------------------------------------------------------
@@ -185,4 +192,3 @@ def find_runners() -> dict[int, psutil.Process]:
 def runners() -> Runners:
     """Returns the runner processes of this test process, by pid."""
     return find_runners
-

@@ -77,7 +77,11 @@ def test_context_variables_reach_both_kinds_of_tools(executor: SnippetExecutor) 
         async def tool() -> str:
             return variable.get()
 
-        return (await executor.aexecute("return [await codemode.a(), await codemode.b()]", {"a": tool, "b": variable.get})).check().value
+        return (
+            (await executor.aexecute("return [await codemode.a(), await codemode.b()]", {"a": tool, "b": variable.get}))
+            .check()
+            .value
+        )
 
     assert asyncio.run(main()) == ["seen", "seen"]
 

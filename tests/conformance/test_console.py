@@ -180,7 +180,12 @@ def test_logging_a_hostile_proxy_does_no_harm(executor: SnippetExecutor, case: s
 
 
 def test_an_array_that_changes_while_it_is_logged_does_no_harm(run: Run) -> None:
-    assert run("const a = [1]; Object.defineProperty(a, 0, { get() { a.push(1); return 1 }, enumerable: true }); console.log(a); return 1") == 1
+    assert (
+        run(
+            "const a = [1]; Object.defineProperty(a, 0, { get() { a.push(1); return 1 }, enumerable: true }); console.log(a); return 1"
+        )
+        == 1
+    )
 
 
 def test_logs_of_a_snippet_that_fails_are_kept(executor: SnippetExecutor) -> None:

@@ -88,7 +88,11 @@ ERRORS = {
     ),
     "in a static block": ("class A { static { throw new TypeError('a') } }", "TypeError", "a"),
     "in finally": ("try { throw new Error('x') } finally { throw new TypeError('a') }", "TypeError", "a"),
-    "syntax error at run time": ("JSON.parse('{')", "SyntaxError", "Expected property name or '}' in JSON at position 1 (line 1 column 2)"),
+    "syntax error at run time": (
+        "JSON.parse('{')",
+        "SyntaxError",
+        "Expected property name or '}' in JSON at position 1 (line 1 column 2)",
+    ),
     "lone surrogate": ("throw new Error('\\ud800')", "Error", "\ufffd"),
     "name that is no string": ("const e = new Error('a'); e.name = 5; throw e", "5", "a"),
     "message that is no string": ("const e = new Error(); e.message = 6; throw e", "Error", "6"),
@@ -139,7 +143,10 @@ LOCATED = {
         ["late (snippet.js:2:9)"],
     ),
     "microtask": ("queueMicrotask(() => {\n  throw new Error('x') });\nawait new Promise(() => {})", ["snippet.js:2:9"]),
-    "callback of a builtin": ("[1].forEach(function each() {\n  throw new Error('x') })", ["each (snippet.js:2:9)", "snippet.js:1:5"]),
+    "callback of a builtin": (
+        "[1].forEach(function each() {\n  throw new Error('x') })",
+        ["each (snippet.js:2:9)", "snippet.js:1:5"],
+    ),
     "tool that fails": ("const x = 1;\nawait codemode.broken()", ["snippet.js:2:16"]),
     "method": ("class A { f() { throw new Error('x') } }\nnew A().f()", ["A.f (snippet.js:1:23)", "snippet.js:2:9"]),
 }
@@ -212,8 +219,7 @@ def test_a_stack_never_shows_the_runner(executor: SnippetExecutor) -> None:
         "try { eval('1') } catch (error) { return error.stack }",
         "function f() { f() } try { f() } catch (error) { return error.stack }",
         "const o = {}; Error.captureStackTrace(o); return o.stack",
-        "let stack; const o = { get a() { stack = new Error('x').stack; return 1 } };"
-        "await codemode.ok(o); return stack",
+        "let stack; const o = { get a() { stack = new Error('x').stack; return 1 } };await codemode.ok(o); return stack",
         "let stack; console.log({ get a() { stack = new Error('x').stack; return 1 } }); return String(stack)",
         "let stack; console.log('%d', { valueOf() { stack = new Error('x').stack; return 1 } }); return String(stack)",
         "try { await import('node:fs') } catch (error) { return error.stack }",
@@ -286,10 +292,13 @@ def test_a_rejection_that_nobody_handles_does_not_end_a_snippet(run: Run) -> Non
 
 
 def test_a_rejection_that_is_handled_late_does_not_end_a_snippet(run: Run) -> None:
-    assert run(
-        "const failing = Promise.reject(new Error('x')); await new Promise(done => setTimeout(done, 20));"
-        "return failing.catch(error => error.message)"
-    ) == "x"
+    assert (
+        run(
+            "const failing = Promise.reject(new Error('x')); await new Promise(done => setTimeout(done, 20));"
+            "return failing.catch(error => error.message)"
+        )
+        == "x"
+    )
 
 
 def test_what_happens_after_the_return_is_nobodys_error(run: Run) -> None:
@@ -309,9 +318,10 @@ def test_a_throw_after_return_in_finally_wins(run: Run) -> None:
 
 
 def test_errors_keep_their_identity_inside_the_snippet(run: Run) -> None:
-    assert run(
-        "const mine = new Error('x'); try { throw mine } catch (error) { return error === mine && error instanceof Error }"
-    ) is True
+    assert (
+        run("const mine = new Error('x'); try { throw mine } catch (error) { return error === mine && error instanceof Error }")
+        is True
+    )
 
 
 def test_check_raises_with_the_whole_result(executor: SnippetExecutor) -> None:

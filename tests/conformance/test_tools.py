@@ -86,7 +86,10 @@ def test_every_kind_of_callable_is_a_tool(run: Run, kind: str) -> None:
 
 def test_arguments_are_positional_and_as_many_as_given(run: Run) -> None:
     counter = Counter()
-    run("await codemode.call(); await codemode.call(1); await codemode.method(1, undefined, null, 'x')", {"call": counter, "method": counter.method})
+    run(
+        "await codemode.call(); await codemode.call(1); await codemode.method(1, undefined, null, 'x')",
+        {"call": counter, "method": counter.method},
+    )
     assert counter.calls == [(), (1,), (1, None, None, "x")]
 
 
@@ -116,7 +119,11 @@ def test_sync_tools_overlap_under_promise_all(run: Run) -> None:
         barrier.wait(PATIENCE)
         return name
 
-    assert run("return Promise.all(['a', 'b', 'c'].map(codemode.meet))", {"meet": lambda name, *rest: meet(name)}) == ["a", "b", "c"]
+    assert run("return Promise.all(['a', 'b', 'c'].map(codemode.meet))", {"meet": lambda name, *rest: meet(name)}) == [
+        "a",
+        "b",
+        "c",
+    ]
 
 
 def test_async_tools_overlap_under_promise_all(run: Run) -> None:
@@ -212,8 +219,12 @@ def test_the_number_of_calls_is_counted(executor: SnippetExecutor) -> None:
 def test_calls_past_the_limit_end_the_snippet(make_executor: MakeExecutor) -> None:
     executor = make_executor(limits=Limits(tool_calls=5))
     calls: list[int] = []
-    assert executor.execute("for (let i = 0; i < 5; i++) await codemode.tool(i); return 1", {"tool": calls.append}).check().value == 1
-    result = executor.execute("try { for (;;) await codemode.tool(1) } catch {} return 'escaped'", {"tool": calls.append}, timeout=10)
+    assert (
+        executor.execute("for (let i = 0; i < 5; i++) await codemode.tool(i); return 1", {"tool": calls.append}).check().value == 1
+    )
+    result = executor.execute(
+        "try { for (;;) await codemode.tool(1) } catch {} return 'escaped'", {"tool": calls.append}, timeout=10
+    )
     assert result.error is not None
     assert (result.error.kind, result.error.limit) == ("limit", "tool_calls")
     assert "5 times" in result.error.message
@@ -291,7 +302,10 @@ def test_any_other_name_works(run: Run) -> None:
         return lambda: name
 
     tools = {name: make(name) for name in NAMES}
-    answers = run("const out = []; for (const name of await codemode.names()) out.push(await codemode[name]()); return out", tools | {"names": lambda: NAMES})
+    answers = run(
+        "const out = []; for (const name of await codemode.names()) out.push(await codemode[name]()); return out",
+        tools | {"names": lambda: NAMES},
+    )
     assert answers == NAMES
 
 
@@ -631,7 +645,11 @@ def test_parallel_tools_may_execute_on_the_executor_that_called_them(make_execut
     def inner(n: int) -> Any:
         return executor.execute(f"return {n} * 2").check().value
 
-    assert executor.execute("return Promise.all([1, 2, 3].map(n => codemode.inner(n)))", {"inner": inner}).check().value == [2, 4, 6]
+    assert executor.execute("return Promise.all([1, 2, 3].map(n => codemode.inner(n)))", {"inner": inner}).check().value == [
+        2,
+        4,
+        6,
+    ]
 
 
 def test_a_tool_may_execute_on_another_executor(executor: SnippetExecutor, make_executor: MakeExecutor) -> None:

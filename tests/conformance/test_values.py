@@ -83,7 +83,7 @@ RETURNS: dict[str, tuple[str, Any]] = {
     "a getter is read once": ("(() => { let n = 0; return { get a() { return n++ === 0 ? 'once' : () => 1 } } })()", {"a": "once"}),
     "null prototype": ("Object.assign(Object.create(null), { a: 1 })", {"a": 1}),
     "instance": ("new (class { x = 1; #y = 2; get z() { return 3 } f() {} })()", {"x": 1}),
-    "__proto__ as a key": ("JSON.parse('{\"__proto__\": { \"a\": [1] }}')", {"__proto__": {"a": [1]}}),
+    "__proto__ as a key": ('JSON.parse(\'{"__proto__": { "a": [1] }}\')', {"__proto__": {"a": [1]}}),
     "empty key": ("{ '': 1 }", {"": 1}),
     "dollar key": ("{ $: 1 }", {"$": 1}),
     "keys like tags": (
@@ -162,7 +162,10 @@ def test_a_proxy_crosses_as_what_it_pretends_to_be(run: Run, case: str) -> None:
 ERRORS_AS_VALUES: dict[str, tuple[str, JSError]] = {
     "error": ("new TypeError('a')", JSError("TypeError", "a")),
     "with a cause": ("new Error('a', { cause: { b: [1n] } })", JSError("Error", "a", cause={"b": [1]})),
-    "with an error as its cause": ("new Error('a', { cause: new RangeError('b') })", JSError("Error", "a", cause=JSError("RangeError", "b"))),
+    "with an error as its cause": (
+        "new Error('a', { cause: new RangeError('b') })",
+        JSError("Error", "a", cause=JSError("RangeError", "b")),
+    ),
     "subclass": ("new (class Mine extends Error { name = 'Mine' })('a')", JSError("Mine", "a")),
     "aggregate": ("new AggregateError([1], 'a')", JSError("AggregateError", "a")),
     "lone surrogate": ("new Error('\\ud800')", JSError("Error", "\ufffd")),
@@ -215,7 +218,7 @@ ARGUMENTS: dict[str, tuple[Any, str]] = {
     "negative zero": (-0.0, "Object.is(v, -0)"),
     "nan": (math.nan, "Number.isNaN(v)"),
     "infinities": ([math.inf, -math.inf], "v[0] === Infinity && v[1] === -Infinity"),
-    "text": ("😀\u2028\0\"\\", "v === '😀\\u2028\\0\"\\\\'"),
+    "text": ('😀\u2028\0"\\', "v === '😀\\u2028\\0\"\\\\'"),
     "list": ([1, [2]], "Array.isArray(v) && v.constructor === Array && v[1][0] === 2"),
     "tuple": ((1, 2), "Array.isArray(v) && v.length === 2"),
     "dict": ({"a": {"b": 1}}, "Object.getPrototypeOf(v) === Object.prototype && v.a.b === 1"),
@@ -226,8 +229,14 @@ ARGUMENTS: dict[str, tuple[Any, str]] = {
     "dict with a tuple": ({(1, 2): 3}, "v instanceof Map && [...v.keys()][0][1] === 2"),
     "dollar keys": ({"$": 1, "v": 2}, "v.$ === 1 && v.v === 2"),
     "a dict like a tag": ({"$": "n", "v": "ff"}, "v.$ === 'n' && v.v === 'ff'"),
-    "__proto__": ({"__proto__": {"a": 1}}, "Object.keys(v)[0] === '__proto__' && v.a === undefined && Object.getPrototypeOf(v) === Object.prototype"),
-    "__proto__ and dollar": ({"$": 1, "__proto__": [2]}, "Object.keys(v).length === 2 && Object.getPrototypeOf(v) === Object.prototype"),
+    "__proto__": (
+        {"__proto__": {"a": 1}},
+        "Object.keys(v)[0] === '__proto__' && v.a === undefined && Object.getPrototypeOf(v) === Object.prototype",
+    ),
+    "__proto__ and dollar": (
+        {"$": 1, "__proto__": [2]},
+        "Object.keys(v).length === 2 && Object.getPrototypeOf(v) === Object.prototype",
+    ),
     "nested in __proto__": ({"__proto__": {"x": 2**60}}, "Object.getOwnPropertyDescriptor(v, '__proto__').value.x === 2n ** 60n"),
     "names of methods": ({"then": 1, "toJSON": 2, "constructor": 3}, "v.then === 1 && v.toJSON === 2 && v.constructor === 3"),
     "set": ({1, "a"}, "v instanceof Set && v.size === 2 && v.has(1) && v.has('a')"),
@@ -236,8 +245,14 @@ ARGUMENTS: dict[str, tuple[Any, str]] = {
     "bytearray": (bytearray(b"ab"), "v instanceof Uint8Array && v[0] === 97"),
     "memoryview": (memoryview(b"ab"), "v instanceof Uint8Array && v[1] === 98"),
     "empty bytes": (b"", "v instanceof Uint8Array && v.length === 0"),
-    "date": (datetime(2024, 2, 29, 12, 0, 0, 5_000, tzinfo=UTC), "v instanceof Date && v.toISOString() === '2024-02-29T12:00:00.005Z'"),
-    "date elsewhere": (datetime(2024, 1, 1, 2, tzinfo=timezone(timedelta(hours=2))), "v.toISOString() === '2024-01-01T00:00:00.000Z'"),
+    "date": (
+        datetime(2024, 2, 29, 12, 0, 0, 5_000, tzinfo=UTC),
+        "v instanceof Date && v.toISOString() === '2024-02-29T12:00:00.005Z'",
+    ),
+    "date elsewhere": (
+        datetime(2024, 1, 1, 2, tzinfo=timezone(timedelta(hours=2))),
+        "v.toISOString() === '2024-01-01T00:00:00.000Z'",
+    ),
     "first date": (datetime.min.replace(tzinfo=UTC), "v.getTime() === -62135596800000"),
     "last date": (datetime.max.replace(tzinfo=UTC), "v.getTime() === 253402300799999"),
     "microseconds are cut": (datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC), "v.getTime() === -1"),
@@ -302,7 +317,9 @@ def texts(max_size: int = 20) -> st.SearchStrategy[str]:
 
 
 # 1, 1.0 and True are one key in Python, and None is what undefined becomes: keys are of kinds that stay apart.
-keys = st.one_of(texts(5), st.integers(2, 2**70), st.floats(allow_nan=False).filter(lambda x: not x.is_integer()), st.binary(max_size=4))
+keys = st.one_of(
+    texts(5), st.integers(2, 2**70), st.floats(allow_nan=False).filter(lambda x: not x.is_integer()), st.binary(max_size=4)
+)
 scalars = st.one_of(
     st.none(),
     st.booleans(),
@@ -319,7 +336,9 @@ values = st.recursive(
     lambda inner: st.one_of(
         st.lists(inner, max_size=5),
         st.dictionaries(texts(5), inner, max_size=5),
-        st.dictionaries(st.sampled_from(["$", "v", "__proto__", "constructor", "then", "toJSON", "length", "0", ""]), inner, max_size=5),
+        st.dictionaries(
+            st.sampled_from(["$", "v", "__proto__", "constructor", "then", "toJSON", "length", "0", ""]), inner, max_size=5
+        ),
         st.dictionaries(keys, inner, max_size=5),
         st.sets(st.one_of(texts(5), st.integers(2, 2**70), st.binary(max_size=4)), max_size=5),
     ),
@@ -398,26 +417,41 @@ REFUSED = {
     "value of a map": ("new Map([['k', () => 1]])", 'value.get("k"): a function cannot cross'),
     "key of a map": ("new Map([['a', 1], [() => 1, 1]])", "value key 1: a function cannot cross"),
     "member of a set": ("new Set([1, Symbol()])", "value member 1: a symbol cannot cross"),
-    "far inside": ("{ a: new Map([['k', { b: new Set([[Symbol()]]) }]]) }", 'value.a.get("k").b member 0[0]: a symbol cannot cross'),
+    "far inside": (
+        "{ a: new Map([['k', { b: new Set([[Symbol()]]) }]]) }",
+        'value.a.get("k").b member 0[0]: a symbol cannot cross',
+    ),
     "cause": ("new Error('x', { cause: { f() {} } })", "value.cause.f: a function cannot cross"),
     "cycle of arrays": ("(() => { const a = []; a.push(a); return a })()", "value[0]: it contains itself; a cycle cannot cross"),
-    "cycle through a map": ("(() => { const m = new Map(); m.set('x', { m }); return m })()", 'value.get("x").m: it contains itself'),
+    "cycle through a map": (
+        "(() => { const m = new Map(); m.set('x', { m }); return m })()",
+        'value.get("x").m: it contains itself',
+    ),
     "cycle through a set": ("(() => { const s = new Set(); s.add([s]); return s })()", "value member 0[0]: it contains itself"),
     "cycle of causes": ("(() => { const e = new Error(); e.cause = e; return e })()", "value.cause: it contains itself"),
     "lone surrogate": ("'\\ud800'", "value: a string with a lone surrogate cannot cross"),
     "lone surrogate inside": ("{ a: 'x\\udc00x' }", "value.a: a string with a lone surrogate cannot cross"),
     "lone surrogate in a key": ("{ '\\ud800': 1 }", 'value["\\ud800"]: a string with a lone surrogate cannot cross'),
     "invalid date": ("{ when: new Date(NaN) }", "value.when: an invalid Date cannot cross"),
-    "date too late": ("{ when: new Date(253402300800000) }", "value.when: a Date outside the years 1 to 9999 has no counterpart in Python"),
+    "date too late": (
+        "{ when: new Date(253402300800000) }",
+        "value.when: a Date outside the years 1 to 9999 has no counterpart in Python",
+    ),
     "date too early": ("new Date(-62135596800001)", "value: a Date outside the years 1 to 9999 has no counterpart in Python"),
     "first date of JavaScript": ("new Date(-8.64e15)", "value: a Date outside the years 1 to 9999 has no counterpart in Python"),
-    "map with object keys": ("new Map([['a', 1], [{}, 1]])", "value key 1: a dict cannot be a key in Python; use strings or numbers as Map keys"),
+    "map with object keys": (
+        "new Map([['a', 1], [{}, 1]])",
+        "value key 1: a dict cannot be a key in Python; use strings or numbers as Map keys",
+    ),
     "map with array keys": ("[new Map([[[1], 1]])]", "value[0] key 0: a list cannot be a key in Python"),
     "map with keys that Python takes for equal": (
         "new Map([[1, 'a'], [true, 'b']])",
         "value key 1: it equals an earlier key in Python (True); use keys of one type",
     ),
-    "map with null and undefined": ("new Map([[null, 1], [undefined, 2]])", "value key 1: it equals an earlier key in Python (None)"),
+    "map with null and undefined": (
+        "new Map([[null, 1], [undefined, 2]])",
+        "value key 1: it equals an earlier key in Python (None)",
+    ),
     "buffer": ("new ArrayBuffer(1)", "value: an ArrayBuffer cannot cross; wrap it in a Uint8Array"),
     "other typed array": ("{ a: new Uint16Array(1) }", "value.a: a Uint16Array cannot cross; use an array or a Uint8Array"),
     "view": ("new DataView(new ArrayBuffer(1))", "value: a DataView cannot cross; pass a Uint8Array"),
@@ -434,11 +468,20 @@ REFUSED = {
     "bigint object": ("Object(1n)", "value: a BigInt object cannot cross; pass the bigint itself"),
     "symbol object": ("Object(Symbol())", "value: a Symbol object cannot cross"),
     "url": ("new URL('http://a')", "value: a URL cannot cross; turn it into a string first"),
-    "pretended map": ("Object.create(Map.prototype)", "value: what only inherits from Map.prototype cannot cross; make it with new Map()"),
+    "pretended map": (
+        "Object.create(Map.prototype)",
+        "value: what only inherits from Map.prototype cannot cross; make it with new Map()",
+    ),
     "pretended set": ("[Object.create(Set.prototype)]", "value[0]: what only inherits from Set.prototype cannot cross"),
     "pretended date": ("Object.create(Date.prototype)", "value: what only inherits from Date.prototype cannot cross"),
-    "too deep": ("(() => { let o = {}; for (let i = 0; i < 100; i++) o = { a: o }; return o })()", f"value{'.a' * 100}: it is nested deeper than 100 levels"),
-    "far too deep": ("(() => { let o = []; for (let i = 0; i < 1e5; i++) o = [o]; return o })()", f"value{'[0]' * 100}: it is nested deeper than 100 levels"),
+    "too deep": (
+        "(() => { let o = {}; for (let i = 0; i < 100; i++) o = { a: o }; return o })()",
+        f"value{'.a' * 100}: it is nested deeper than 100 levels",
+    ),
+    "far too deep": (
+        "(() => { let o = []; for (let i = 0; i < 1e5; i++) o = [o]; return o })()",
+        f"value{'[0]' * 100}: it is nested deeper than 100 levels",
+    ),
 }
 
 
@@ -461,7 +504,11 @@ HOSTILE = {
     "getter that throws": ("{ get a() { throw new RangeError('mine') } }", "RangeError", "mine"),
     "getter inside that throws": ("[{ b: { get a() { throw new RangeError('mine') } } }]", "RangeError", "mine"),
     "then that throws": ("{ get then() { throw new RangeError('mine') } }", "RangeError", "mine"),
-    "cause that throws": ("Object.defineProperty(new Error('a'), 'cause', { get() { throw new RangeError('mine') } })", "RangeError", "mine"),
+    "cause that throws": (
+        "Object.defineProperty(new Error('a'), 'cause', { get() { throw new RangeError('mine') } })",
+        "RangeError",
+        "mine",
+    ),
     "getter that throws text": ("{ get a() { throw 'mine' } }", "Error", "mine"),
     "getter of a list": ("Object.defineProperty([1], 0, { get() { throw new RangeError('mine') } })", "RangeError", "mine"),
 }
