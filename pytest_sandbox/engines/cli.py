@@ -25,12 +25,12 @@ from pytest_sandbox.engines.cgroups import read_stats
 from pytest_sandbox.engines.clientconfig import proxy_free_config
 from pytest_sandbox.engines.clifacts import ask_info, ask_name, docker_address, parse_stats
 from pytest_sandbox.engines.commandline import Client
-from pytest_sandbox.engines.owner import OWNER_LABEL, new_name, owner_label
+from pytest_sandbox.engines.minding import Minding
+from pytest_sandbox.engines.owner import OWNER_LABEL, owner_label
 from pytest_sandbox.engines.pulling import PullTracker, failure_reason
 from pytest_sandbox.engines.quirks import is_local, require_sources, with_podman_ulimits
 from pytest_sandbox.engines.spec import ContainerSpec
-from pytest_sandbox.errors import ContainerGone, EngineError, EngineGone, EngineRefused, EngineTimeout, ImageNotFound, PullFailed
-from pytest_sandbox.processes import watchdog
+from pytest_sandbox.errors import ContainerGone, EngineError, EngineRefused, EngineTimeout, ImageNotFound, PullFailed
 from pytest_sandbox.processes.spawn import end_group
 from pytest_sandbox.processes.watchdog import ContainerRemover
 
@@ -67,7 +67,6 @@ class CliEngine:
         self._client.label = f"{self.name} over its command line"
         if url is not None:
             self._client.reach = ("--url", url) if self.name == "podman" else ("--host", url)
-        self._names: dict[str, str] = {}
         self._attached: dict[str, subprocess.Popen[bytes]] = {}
         self._lock = threading.Lock()
         variables = tuple(
@@ -76,6 +75,7 @@ class CliEngine:
             if name in _REMOVER_VARIABLES or name.startswith(_REMOVER_PREFIXES)
         )
         self.remover: ContainerRemover = ContainerRemover("", (program, *self._client.reach, "rm", "-f", "-v"), variables)
+        self._minding = Minding(self.remover, self.remove)
 
     @functools.cached_property
     def is_local(self) -> bool:
@@ -93,40 +93,32 @@ class CliEngine:
         return self._client.ask(arguments, timeout=seconds, action=action, container=container, image=image).stdout
 
     def create(self, spec: ContainerSpec, *, timeout: float | None = None) -> Created:
-        name = new_name()
         require_sources(self, spec)
         if self.name == "podman":
             spec = with_podman_ulimits(spec)
-        labels = {OWNER_LABEL: owner_label()}
-        arguments, environment = create_arguments(spec, name, labels, self._client.environment, self.name)
-        if self.name == "docker":
-            try:
-                folder = proxy_free_config(self._client.environment)
-            except OSError as error:
-                raise EngineError(self._client.label, "create a container without the client's proxies", str(error)) from error
-            arguments = ["--config", str(folder), *arguments] if folder is not None else arguments
-        # Before the engine hears of it: our death in between must not leave a container behind.
-        watchdog.watch_container(self.remover, name)
-        try:
+        with self._minding.creating() as name:
+            labels = {OWNER_LABEL: owner_label()}
+            arguments, environment = create_arguments(spec, name, labels, self._client.environment, self.name)
             finished = self._client.ask(
-                arguments,
+                [*self._create_options(), *arguments],
                 timeout=DEFAULT_TIMEOUT if timeout is None else timeout,
                 action="create a container",
                 image=spec.image,
                 environment=environment,
             )
-        except (EngineTimeout, EngineGone):
-            raise  # it may exist, or may come into existence: the watchdog goes on minding it
-        except BaseException:
-            with contextlib.suppress(EngineError):
-                self.remove(name)
-            watchdog.unwatch_container(self.remover, name)
-            raise
         number = finished.stdout.decode().split()[-1]
         warnings = tuple(line.strip() for line in finished.stderr.decode("utf-8", "replace").splitlines() if line.strip())
-        with self._lock:
-            self._names[number] = name
+        self._minding.created(number, name)
         return Created(number, name, warnings)
+
+    def _create_options(self) -> list[str]:
+        if self.name != "docker":
+            return []
+        try:
+            folder = proxy_free_config(self._client.environment)
+        except OSError as error:
+            raise EngineError(self._client.label, "create a container without the client's proxies", str(error)) from error
+        return [] if folder is None else ["--config", str(folder)]
 
     def start(self, container: str, *, timeout: float | None = None) -> None:
         self._ask("start a container", timeout, "start", "--", container, container=container)
@@ -231,9 +223,8 @@ class CliEngine:
         if finished.code and not isinstance(error, ContainerGone):
             raise error
         with self._lock:
-            name = self._names.pop(container, container)
             self._attached.pop(container, None)
-        watchdog.unwatch_container(self.remover, name)
+        self._minding.gone(container)
         return removed
 
     def inspect(self, container: str, *, timeout: float | None = None) -> ContainerState:
@@ -350,4 +341,4 @@ class CliEngine:
         return True
 
     def close(self) -> None:
-        pass  # there is no connection
+        self._minding.remove_doubtful()

@@ -26,7 +26,8 @@ from pytest_sandbox.engines.base import DEFAULT_TIMEOUT, ContainerState, Created
 from pytest_sandbox.engines.cgroups import read_stats
 from pytest_sandbox.engines.dialing import DialingAdapter
 from pytest_sandbox.engines.hijack import Endpoint, HijackRefused, hijack
-from pytest_sandbox.engines.owner import OWNER_LABEL, new_name, owner_label
+from pytest_sandbox.engines.minding import Minding
+from pytest_sandbox.engines.owner import OWNER_LABEL, owner_label
 from pytest_sandbox.engines.pulling import PullTracker, failure_reason, split_reference
 from pytest_sandbox.engines.quirks import is_local, require_sources, stray_proxies, with_podman_ulimits
 from pytest_sandbox.engines.sdkfacts import engine_info, innermost, spoken_version
@@ -40,7 +41,6 @@ from pytest_sandbox.errors import (
     ImageNotFound,
     PullFailed,
 )
-from pytest_sandbox.processes import watchdog
 from pytest_sandbox.processes.watchdog import ContainerRemover
 
 __all__ = ["SdkEngine"]
@@ -81,10 +81,9 @@ class SdkEngine:
         self._endpoint = Endpoint(url, environ)
         self._label = f"the engine at {url}"
         self._clients: dict[int, _Client] = {}
-        self._names: dict[str, str] = {}
-        self._lock = threading.Lock()
         self._api_version = _FIRST_VERSION
-        with self._translated("reach it", timeout), contextlib.closing(self):
+        with self._translated("reach it", timeout), contextlib.ExitStack() as stack:
+            stack.callback(self._drop_connections)
             # Podman needs 0.4 s each to tell its version and its facts; who it is comes with the answer to a ping.
             answer = self._client.get(self._client.base_url + "/_ping")
             answer.raise_for_status()
@@ -96,6 +95,7 @@ class SdkEngine:
         except ValueError as error:
             raise EngineError(self._label, "reach it", str(error)) from error
         self.remover: ContainerRemover = self._make_remover()
+        self._minding = Minding(self.remover, self.remove)
 
     @functools.cached_property
     def info(self) -> EngineInfo:
@@ -160,33 +160,21 @@ class SdkEngine:
             _Client.deadline.seconds = before
 
     def create(self, spec: ContainerSpec, *, timeout: float | None = None) -> Created:
-        name = new_name()
         if self.name == "podman" and self.is_local:
             spec = with_podman_ulimits(spec)
+        require_sources(self, spec)
         config = container_config(spec, {OWNER_LABEL: owner_label()}, self.name)
-        # Before the engine hears of it: our death in between must not leave a container behind.
-        watchdog.watch_container(self.remover, name)
-        try:
-            with self._translated("create a container", timeout, image=spec.image):
-                require_sources(self, spec)
-                answer = self._client.create_container_from_config(config, name=name, platform=spec.platform)
-                if self.name == "podman":
-                    self._require_runtime(spec, name)
-                    strays = stray_proxies(spec, self.inspect(name).env)
-                    if strays:
-                        # An empty value keeps the engine from filling in its own.
-                        self._client.remove_container(name, force=True, v=True)
-                        config["Env"] += [f"{stray}=" for stray in strays]
-                        answer = self._client.create_container_from_config(config, name=name, platform=spec.platform)
-        except (EngineTimeout, EngineGone):
-            raise  # it may exist, or may come into existence: the watchdog goes on minding it
-        except BaseException:
-            with contextlib.suppress(EngineError):
-                self.remove(name)
-            watchdog.unwatch_container(self.remover, name)
-            raise
-        with self._lock:
-            self._names[answer["Id"]] = name
+        with self._minding.creating() as name, self._translated("create a container", timeout, image=spec.image):
+            answer = self._client.create_container_from_config(config, name=name, platform=spec.platform)
+            if self.name == "podman":
+                self._require_runtime(spec, name)
+                strays = stray_proxies(spec, self.inspect(name).env)
+                if strays:
+                    # An empty value keeps the engine from filling in its own.
+                    self._client.remove_container(name, force=True, v=True)
+                    config["Env"] += [f"{stray}=" for stray in strays]
+                    answer = self._client.create_container_from_config(config, name=name, platform=spec.platform)
+        self._minding.created(answer["Id"], name)
         return Created(answer["Id"], name, tuple(answer.get("Warnings") or ()))
 
     def _require_runtime(self, spec: ContainerSpec, name: str) -> None:
@@ -307,9 +295,7 @@ class SdkEngine:
             return True
 
         removed = self._poll(action, seconds, container, look)
-        with self._lock:
-            name = self._names.pop(container, container)
-        watchdog.unwatch_container(self.remover, name)
+        self._minding.gone(container)
         return removed
 
     def inspect(self, container: str, *, timeout: float | None = None) -> ContainerState:
@@ -404,6 +390,10 @@ class SdkEngine:
         return True
 
     def close(self) -> None:
+        self._minding.remove_doubtful()
+        self._drop_connections()
+
+    def _drop_connections(self) -> None:
         clients, self._clients = self._clients, {}
         for client in clients.values():
             client.close()

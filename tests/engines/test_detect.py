@@ -21,6 +21,7 @@ from pytest_sandbox.engines.cli import CliEngine
 from pytest_sandbox.engines.detect import detect_engine
 from pytest_sandbox.engines.layers import ImageFile, ImageRecipe
 from pytest_sandbox.engines.sdk import SdkEngine
+from pytest_sandbox.engines.spec import ContainerSpec
 from pytest_sandbox.errors import EngineError, EngineGone, EngineTimeout, EngineUnavailable
 
 from .conftest import COMBINATIONS, TEST_LABEL, TOKEN, Containers, engine_named
@@ -53,6 +54,7 @@ class Relay:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.silent = False
+        self.deaf = False
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
         self._stopped = False
@@ -81,13 +83,13 @@ class Relay:
                 engine = socket.socket(socket.AF_UNIX)
                 self._sockets.append(engine)
                 engine.connect("/var/run/docker.sock")
-            for source, target in ((client, engine), (engine, client)):
-                threading.Thread(target=self._copy, args=(source, target), daemon=True).start()
+            for source, target, is_answer in ((client, engine, False), (engine, client, True)):
+                threading.Thread(target=self._copy, args=(source, target, is_answer), daemon=True).start()
 
-    def _copy(self, source: socket.socket, target: socket.socket) -> None:
+    def _copy(self, source: socket.socket, target: socket.socket, is_answer: bool) -> None:
         try:
             while data := source.recv(65536):
-                if not self.silent:
+                if not self.silent and not (self.deaf and is_answer):
                     target.sendall(data)
             target.shutdown(socket.SHUT_WR)
         except OSError:
@@ -382,3 +384,21 @@ def test_the_streams_end_when_the_engine_vanishes(relay: Relay, small_image: str
         streams.close()
         engine.close()
         direct.remove(created.name)
+
+
+def test_a_container_that_the_engine_makes_after_the_deadline_is_removed_when_it_answers_again(
+    relay: Relay, small_image: str
+) -> None:
+    direct = engine_named("docker-sdk")
+    engine = detect_engine(host=f"unix://{relay.path}", transport="socket")
+    value = os.urandom(8).hex()
+    spec = ContainerSpec(image=small_image, command=("/bin/cat",), labels={TEST_LABEL: value})
+    relay.deaf = True  # what is asked arrives, what is answered does not
+    with pytest.raises(EngineTimeout, match="create a container"):
+        engine.create(spec, timeout=0.5)
+    deadline = time.monotonic() + 10
+    while not direct.find(f"{TEST_LABEL}={value}"):
+        assert time.monotonic() < deadline, "the engine has been asked, so it makes the container"
+    relay.deaf = False
+    engine.close()
+    assert direct.find(f"{TEST_LABEL}={value}") == []
