@@ -94,7 +94,7 @@ class DockerExecutor(CommandExecutor):
                 call,
                 image=self._image_id(),
                 work_dir=work_dir,
-                base_dir=self.loaded.file.parent if self.loaded.file else None,
+                base_dir=self.loaded.folder,
             )
             self._check_links(call, spec)
             container = self.engine.create(spec)

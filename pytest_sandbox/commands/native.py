@@ -45,7 +45,7 @@ class NativeExecutor(CommandExecutor):
         work_dir = open_work_dir(
             call.work_dir,
             entry.default_work_dir,
-            base_dir=self.loaded.file.parent if self.loaded.file else None,
+            base_dir=self.loaded.folder,
             whitelist=self.whitelist,
             command=call.command,
             entry=self.id,
@@ -61,7 +61,7 @@ class NativeExecutor(CommandExecutor):
             return NativeProcess(call, entry, self.id, program, work_dir)
         from pytest_sandbox.commands.confined import ConfinedProcess
 
-        base_dir = self.loaded.file.parent if self.loaded.file else None
+        base_dir = self.loaded.folder
         return ConfinedProcess(call, entry, self.id, program, work_dir, jail=jail, base_dir=base_dir)
 
     @cached_property

@@ -173,4 +173,5 @@ class _Loader:
         self._places[id_] = _Place(file, line)
         if entry is not None:
             lines = {field: at for field, at in (item.key_lines or {}).items() if field != "kind"}
-            self.entries[id_] = LoadedEntry(id=id_, entry=entry, file=file.absolute(), line=item.line, field_lines=lines)
+            folder = file.absolute().parent
+            self.entries[id_] = LoadedEntry(id=id_, entry=entry, file=file, folder=folder, line=item.line, field_lines=lines)

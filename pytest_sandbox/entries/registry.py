@@ -32,7 +32,8 @@ class LoadedEntry:
     Attributes:
         id: ``namespace:name``, or the name alone.
         entry: its fields.
-        file: the file that holds it, or None when it was made in Python.
+        file: the file that holds it, as it was named, or None when it was made in Python.
+        folder: where relative paths of it start: the absolute folder of its file, or None for the current folder.
         line: its line in the file, from 1.
         field_lines: the fields that were given, each with its line.
     """
@@ -40,6 +41,7 @@ class LoadedEntry:
     id: str
     entry: Entry
     file: Path | None = None
+    folder: Path | None = None
     line: int | None = None
     field_lines: Mapping[str, int | None] = field(default_factory=dict)
 

@@ -36,7 +36,7 @@ def sections(log: Sequence[tuple[CommandExecutor, CommandRecord]]) -> list[tuple
 
 def _section(entry: str, number: int, record: CommandRecord, secrets: Secrets) -> tuple[str, str]:
     title = printable(f"sandbox command {number} ({entry})")
-    lines = [f"$ {_line(secrets.mask_text(record.command))}", f"-> {_line(secrets.mask_text(record.outcome()), 1000)}"]
+    lines = [f"command: {_line(secrets.mask_text(record.command))}", f"outcome: {_line(secrets.mask_text(record.outcome()), 1000)}"]
     for name, excerpt in (("stdout", record.stdout), ("stderr", record.stderr)):
         lines += _stream(name, excerpt, secrets)
     return title, "\n".join(lines)

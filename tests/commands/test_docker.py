@@ -407,7 +407,8 @@ def registry(boxes: Any, engine: Engine, tmp_path: Path) -> Iterator[tuple[str, 
             if self.command == "GET":
                 self.wfile.write(data)
 
-        do_HEAD = do_GET
+        def do_HEAD(self) -> None:
+            self.do_GET()
 
         def log_message(self, *_: Any) -> None: ...
 

@@ -28,6 +28,8 @@ PAGES = [
     "docs/executors.md",
     "docs/snippets-and-tools.md",
     "docs/pytest.md",
+    "docs/entries.md",
+    "docs/commands.md",
     "docs/extending.md",
     "docs/errors.md",
     "docs/security.md",

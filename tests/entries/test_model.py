@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_sandbox.entries import DockerEntry, EntryRegistry, NativeEntry, load_entries
+from pytest_sandbox.entries import Confine, DockerEntry, EntryRegistry, NativeEntry, load_entries
 from pytest_sandbox.entries.loose import dangers, loose_settings, tighten
 from pytest_sandbox.entries.mounts import parse_volume
 from pytest_sandbox.entries.schema import schema_text
@@ -268,3 +269,29 @@ def test_a_field_that_is_given_with_its_default_is_not_tightened(tmp_path: Path)
     entry = tighten(load_entries(file).entry("a")).entry
     assert isinstance(entry, DockerEntry)
     assert (entry.network_mode, entry.pids_limit, entry.memory_limit) == ("bridge", 0, 256 << 20)
+
+
+# -- the page ----------------------------------------------------------------------------------------------------------
+
+
+def documented(section: str) -> dict[str, str]:
+    """Return the defaults that a section of docs/entries.md gives, by field."""
+    text = (Path(__file__).parents[2] / "docs/entries.md").read_text(encoding="utf-8").partition(f"\n## {section}\n")[2]
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|", re.split(r"^## ", text, flags=re.MULTILINE)[0], re.MULTILINE)
+    return {name: default.strip("` ") for name, default in rows}
+
+
+@pytest.mark.parametrize(("section", "model"), [("exec.native", NativeEntry), ("exec.docker", DockerEntry), ("confine", Confine)])
+def test_the_page_lists_every_field_with_its_default(section: str, model: type[Any]) -> None:
+    common = documented("Fields of both kinds") if model is not Confine else {}
+    told = common | documented(section)
+    fields = {field.name: field for field in msgspec.structs.fields(model)}
+    assert set(told) == set(fields) | ({"kind"} if common else set())
+    for name, field in fields.items():
+        default = field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default
+        if default is msgspec.NODEFAULT:
+            assert told[name] == "required"
+        elif default is not None:
+            shown = {(): "[]", True: "true", False: "false"}.get(default) if not isinstance(default, dict) else "{}"
+            # 0 == False: numbers show as they are.
+            assert told[name] == (shown if isinstance(default, bool | tuple | dict) else str(default)), name

@@ -105,7 +105,7 @@ def test_containers_of_a_failing_test_are_removed_and_its_commands_are_shown(pyt
     result = pytester.runpytest("--sandbox-entries=entries.yaml")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["*sandbox command 1 (box)*", "-> still running", "*sandbox command 2 (box)*", "-> exit code 3 after *", "out"]
+        ["*sandbox command 1 (box)*", "outcome: still running", "*sandbox command 2 (box)*", "outcome: exit code 3 after *", "out"]
     )
     engine = detect_engine()
     left = [state.id for state in engine.find("pytest-sandbox.entry=box")]

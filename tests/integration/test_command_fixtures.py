@@ -232,14 +232,14 @@ def test_a_failing_test_shows_its_commands_with_values_of_default_env_masked(pyt
         [
             "*CommandFailed: Command * of entry 'app:shell' failed: exit code 3*",
             "*sandbox command 1 (app:shell)*",
-            "$ echo hello",
-            "-> exit code 0 after *",
+            "command: echo hello",
+            "outcome: exit code 0 after *",
             "stdout (6 bytes):",
             "hello",
             "stderr: empty",
             "*sandbox command 2 (app:shell)*",
-            "$ sh -c 'echo $API_TOKEN $SHORT; env; exit 3'",
-            "-> exit code 3 after *",
+            "command: sh -c 'echo $API_TOKEN $SHORT; env; exit 3'",
+            "outcome: exit code 3 after *",
             "[*][*][*] xy",
         ]
     )
@@ -272,7 +272,7 @@ def test_long_output_is_cut_in_the_middle_and_control_characters_are_escaped(pyt
     )
     result = pytester.runpytest()
     result.stdout.fnmatch_lines(
-        ["*sandbox commands*", "… 6 earlier commands", "*sandbox command 11*", "$ sleep 1000", "-> still running"]
+        ["*sandbox commands*", "… 6 earlier commands", "*sandbox command 11*", "command: sleep 1000", "outcome: still running"]
     )
     pytester.makepyfile(
         r"""
