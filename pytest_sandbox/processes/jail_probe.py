@@ -123,7 +123,8 @@ def _probe() -> Jail | NoJail:
 def _try(jail: Jail) -> Jail | NoJail:
     """Enter a jail, and do without what this bubblewrap or kernel does not have and the jail can lack."""
     code, output, errors = _enter(jail)
-    if jail.locks_namespaces and "--disable-userns" in errors:
+    # An old bubblewrap does not know the option; in a container the setting behind it can be read-only.
+    if jail.locks_namespaces and ("--disable-userns" in errors or "max_user_namespaces:" in errors):
         return _try(dataclasses.replace(jail, locks_namespaces=False))
     if jail.has_proc and "mount proc" in errors:
         return _try(dataclasses.replace(jail, has_proc=False))
@@ -184,23 +185,26 @@ def _explain(jail: Jail, code: int | None, errors: str) -> NoJail:
     reason = f"{jail.program} cannot enter one: {words[:300]}"
     if "Unknown option" in errors:
         return NoJail(reason, "install bubblewrap 0.8 or newer")
-    if any(clue in errors for clue in ("namespace", "uid map", "RTM_NEWADDR", "Permission denied", "not permitted")):
-        if not jail.own_ids:
-            for name, forbidding in (
-                ("kernel.apparmor_restrict_unprivileged_userns", "1"),
-                ("kernel.unprivileged_userns_clone", "0"),
-                ("user.max_user_namespaces", "0"),
-            ):
-                if _setting(name) == forbidding:
-                    return NoJail(f"{reason}; {name} is {forbidding}", _ALLOW_NAMESPACES[name])
-        if os.path.exists("/.dockerenv") or os.path.exists("/run/.containerenv"):
-            return NoJail(
-                f"{reason}; this is a container",
-                "run the container with '--cap-add SYS_ADMIN --security-opt seccomp=unconfined "
-                "--security-opt apparmor=unconfined', or choose executor container with the host's engine",
-            )
+    if not jail.own_ids:
+        for name, forbidding in _FORBIDDING.items():
+            if _setting(name) == forbidding:
+                return NoJail(f"{reason}; {name} is {forbidding}", _ALLOW_NAMESPACES[name])
+    if os.path.exists("/.dockerenv") or os.path.exists("/run/.containerenv"):
+        rights = "--cap-add SYS_ADMIN --cap-add NET_ADMIN" if jail.own_ids else "--security-opt systempaths=unconfined"
+        return NoJail(
+            f"{reason}; this is a container",
+            f"run it with '{rights} --security-opt seccomp=unconfined' and, where there is AppArmor, "
+            "'--security-opt apparmor=unconfined'; or choose executor container with the host's engine",
+        )
     return NoJail(reason, "see docs/jail.md for what a jail needs")
 
+
+_FORBIDDING: Final = {
+    "kernel.apparmor_restrict_unprivileged_userns": "1",
+    "kernel.unprivileged_userns_clone": "0",
+    "user.max_user_namespaces": "0",
+}
+"""Settings of the kernel with the value that keeps ordinary users from making namespaces."""
 
 _ALLOW_NAMESPACES: Final = {
     "kernel.apparmor_restrict_unprivileged_userns": "install an AppArmor profile that allows bwrap user namespaces (on Ubuntu "

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import _ctypes
+import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -131,12 +134,31 @@ def python(jail: Jail) -> Program:
     return Program(jail, (path, "-I", "-S", "-c"), lambda code: PYTHON_PRELUDE + code, tuple(dict.fromkeys(files)))
 
 
+@pytest.fixture(scope="session")
+def ordinary_user() -> list[str]:
+    """A command that runs the Python at its end, with all that the tests import, as a user without rights; for root."""
+    names = [
+        sys.executable,
+        *(shutil.which(f"python3.{sys.version_info.minor}", path=path) for path in ("/usr/bin", "/usr/local/bin")),
+    ]
+    path = os.pathsep.join(dict.fromkeys([os.getcwd(), *(entry for entry in sys.path if entry.endswith("-packages"))]))
+    env = ["env", "-i", f"PATH={os.environ['PATH']}", f"PYTHONPATH={path}", "PYTHONDONTWRITEBYTECODE=1", "HOME=/nonexistent"]
+    for name in filter(None, names):
+        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *env, name]
+        with contextlib.suppress(OSError):
+            if (
+                subprocess.run(
+                    [*command, "-c", "import pytest, pytest_sandbox, msgspec"], capture_output=True, check=False
+                ).returncode
+                == 0
+            ):
+                return command
+    pytest.skip("no Python here can be run by other users together with what the tests import")
+
+
 @pytest.fixture
 def open_folder(tmp_path: Path) -> Iterator[Path]:
     """A folder that every user can get to and read, as far as permissions go."""
-    import shutil
-    import tempfile
-
     folder = Path(tempfile.mkdtemp(prefix="jail-test-"))
     folder.chmod(0o755)
     yield folder

@@ -114,7 +114,9 @@ def test_no_file_is_left_behind_on_the_host(node: Any, open_folder: Path) -> Non
     assert str(open_folder) in written and "/tmp" in written
     for folder in written:
         Path(folder, name).unlink()
-    assert node.inside(code, **WHOLE).value == ["/tmp"]
+    # Where the runtime itself is below /tmp, so is its place in the private one.
+    inside = node.inside(code, **WHOLE).value
+    assert inside[0] == "/tmp" and all(folder.startswith("/tmp") for folder in inside)
     assert [folder for folder in folders if Path(folder, name).exists()] == []
 
 
