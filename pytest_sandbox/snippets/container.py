@@ -51,6 +51,7 @@ class ContainerOptions(ExecutorOptions):
         image: an image with Node 22.14 or newer and a user "node"; None is our own, built here.
         pull: whether that image may be pulled when it is not present.
         engine: "docker", "podman", or the path of a command; None takes CONTAINER_RUNTIME, or what answers first.
+        transport: "socket" or "command line", to allow only that; None tries sockets first.
         host: an engine's address (unix, tcp or ssh); None takes DOCKER_HOST.
         runtime: the OCI runtime, such as "runsc" for gVisor; None is the engine's default.
     """
@@ -62,6 +63,7 @@ class ContainerOptions(ExecutorOptions):
     image: str | None = None
     pull: bool = False
     engine: str | None = None
+    transport: Literal["socket", "command line"] | None = None
     host: str | None = None
     runtime: str | None = None
 
@@ -69,6 +71,8 @@ class ContainerOptions(ExecutorOptions):
         super().__post_init__()
         if self.fresh not in ("container", "process"):
             raise InvalidArgument("fresh", self.fresh, '"container" or "process"')
+        if self.transport not in (None, "socket", "command line"):
+            raise InvalidArgument("transport", self.transport, '"socket", "command line", or None for either')
         for name in ("hardened", "pull"):
             if not isinstance(getattr(self, name), bool):
                 raise InvalidArgument(name, getattr(self, name), "True or False")
@@ -100,7 +104,7 @@ class ContainerExecutor(RunnerExecutor):
         self.reuses_runners = self.options.fresh == "process"
         self.spares = self.options.spares
         try:
-            self._engine = detect_engine(self.options.engine, host=self.options.host)
+            self._engine = detect_engine(self.options.engine, host=self.options.host, transport=self.options.transport)
             image = self._image()
             self._spec = self._make_spec(image)
         except EngineUnavailable as error:
@@ -132,7 +136,7 @@ class ContainerExecutor(RunnerExecutor):
                 for path in VENDOR.glob(pattern):
                     files[f"{_HOME}/_vendor/{path.relative_to(VENDOR).as_posix()}"] = ImageFile(path, 0o444)
             return ensure_image(self._engine, files).id
-        if not self._engine.info.is_local:
+        if not self._engine.is_local:
             reason = f"image {self.options.image} needs our runner, which cannot be mounted on an engine elsewhere"
             raise ExecutorUnavailable(self.name, reason, "leave image= unset, or use an engine of this machine")
         try:
@@ -151,13 +155,14 @@ class ContainerExecutor(RunnerExecutor):
         is_ours = self.options.image is None
         memory = self.limits.memory
         mode = "hardened" if self.options.hardened else "open"
+        use = "once" if self.options.fresh == "container" else "again"
         flags = ("--disable-sigusr1", "--max-old-space-size=32", "--v8-pool-size=1")
         folders = () if is_ours else (RUNNERS, VENDOR)
         targets = (f"{_HOME}/snippets/runners", f"{_HOME}/_vendor")
         return ContainerSpec(
             image=image,
             entrypoint=(NODE_IN_IMAGE if is_ours else "node",),
-            command=(*flags, f"{_HOME}/snippets/runners/container.mjs", mode, str(self._child_heap())),
+            command=(*flags, f"{_HOME}/snippets/runners/container.mjs", mode, str(self._child_heap()), use),
             env={**ENVIRONMENT, "UV_THREADPOOL_SIZE": "2"},
             user="node",
             work_dir="/tmp",

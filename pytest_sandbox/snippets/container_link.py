@@ -70,11 +70,12 @@ class ContainerLink:
         self._pid = 0
         self._lock = threading.Lock()
         self._death: Death | None = None
-        if engine.info.is_local:
+        if engine.is_local:
             start_thread(self._find_pid)
 
     def _find_pid(self) -> None:
-        with contextlib.suppress(EngineError):
+        # It serves measurements only, and the engine may have been closed meanwhile.
+        with contextlib.suppress(Exception):
             self._pid = self._engine.inspect(self._container).pid
 
     @property

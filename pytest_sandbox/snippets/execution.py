@@ -126,6 +126,8 @@ class Execution:
                 self._result(message)
             elif isinstance(message, protocol.Error):
                 self._fail_with(message.error, message.written)
+            elif isinstance(message, protocol.Retire):
+                self.is_clean = False
             else:
                 self._violation("a second ready message")
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:

@@ -42,6 +42,9 @@ def find_package(executor: str, package: str, node_modules: str | None) -> tuple
         ExecutorUnavailable: when it is not there.
     """
     modules = VENDOR / "node_modules" if node_modules is None else Path(node_modules).absolute()
+    if modules.name != "node_modules":
+        reason = f'node_modules is {modules}, and Node finds packages only in a folder that is called "node_modules"'
+        raise ExecutorUnavailable(executor, reason, "name that folder, or unset the node_modules option")
     version = package_version(modules, package)
     if version is None:
         fix = "reinstall pytest-sandbox" if node_modules is None else "install it there with npm, or unset the node_modules option"

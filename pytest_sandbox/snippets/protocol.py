@@ -24,6 +24,7 @@ __all__ = [
     "Message",
     "Ready",
     "Result",
+    "Retire",
     "decode",
     "decode_value",
     "error_frame",
@@ -92,7 +93,11 @@ class Error(msgspec.Struct, tag_field="op", tag="error"):
     written: int = 0
 
 
-Message = Ready | Log | Call | Result | Error
+class Retire(msgspec.Struct, tag_field="op", tag="retire"):
+    """The runner is of no use after this execution."""
+
+
+Message = Ready | Log | Call | Result | Error | Retire
 
 _decoder: Final[msgspec.json.Decoder[Message]] = msgspec.json.Decoder(Message)
 _encoder: Final = msgspec.json.Encoder()

@@ -6,18 +6,20 @@
 
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { lineReader } from "./channel.mjs";
 import { memoryKills, readSettings } from "./container_settings.mjs";
 import { listen, sayReady, write } from "./node_host.mjs";
 
-const [mode, heapMegabytes] = process.argv.slice(2);
+const [mode, heapMegabytes, use] = process.argv.slice(2);
+const isUsedAgain = use === "again"; // else the host removes the container after its one execution
 const CHILD = fileURLToPath(new URL("./container_child.mjs", import.meta.url));
 const OUTPUT_FACTOR = 16; // as in realm.js
 const UNLIMITED = 256 << 20; // bytes
 const LAST_WORDS = 4096; // characters
 const GONE_WITHIN = 500; // milliseconds
+const ZOMBIES_GONE_WITHIN = 20; // milliseconds, for those that Node itself waits for
 const MESSAGE_REGEXP = /^\{"op":"(log|call|result|error)"/;
 const OUT_OF_MEMORY_REGEXP = /heap out of memory|Fatal JavaScript (?:out of memory|invalid size)|Allocation failed/;
 
@@ -25,7 +27,7 @@ let child;
 let execution;
 
 function startChild() {
-  const flags = ["--disable-sigusr1", `--max-old-space-size=${heapMegabytes}`];
+  const flags = ["--disable-sigusr1", "--disable-warning=ExperimentalWarning", `--max-old-space-size=${heapMegabytes}`];
   const secret = randomBytes(16).toString("hex");
   const stdio = ["ignore", "pipe", "pipe", "pipe", "pipe"];
   const process_ = spawn(process.execPath, [...flags, CHILD, mode], { stdio, env: { ...process.env }, detached: true });
@@ -102,9 +104,12 @@ async function finish(text) {
   flushLines();
   execution = undefined;
   child = undefined;
+  if (isUsedAgain) {
+    // Before the host hears of the end, for the next request may follow at once.
+    if (await endAllOthers()) child = startChild();
+    else write(nonce, '{"op":"retire"}');
+  }
   write(nonce, text);
-  await endAllOthers();
-  child = startChild();
 }
 
 function childEnded(ended, code, signal) {
@@ -123,17 +128,30 @@ function childEnded(ended, code, signal) {
   });
 }
 
-/** Kill everything but this process; where something stays (a zombie that is nobody's child), the container has had its day. */
+/**
+ * Kill everything but this process. Return whether nothing is left: a zombie that is nobody's child, or what cannot be killed, stays,
+ * and the container has had its day.
+ */
 async function endAllOthers() {
   try {
     process.kill(-1, "SIGKILL");
   } catch {
     // nobody is there
   }
-  const others = () => readdirSync("/proc").filter((name) => /^\d+$/.test(name) && name !== "1");
-  for (let waited = 0; others().length > 0; waited += 2) {
-    if (waited > GONE_WITHIN) process.exit(0);
+  for (let waited = 0; waited < GONE_WITHIN; waited += 2) {
+    const states = readdirSync("/proc").filter((name) => /^\d+$/.test(name) && name !== "1").map(stateOf);
+    if (states.length === 0) return true;
+    if (waited > ZOMBIES_GONE_WITHIN && states.every((state) => state === "Z" || state === undefined)) return false;
     await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+  return false;
+}
+
+function stateOf(pid) {
+  try {
+    return readFileSync(`/proc/${pid}/stat`, "latin1").split(") ").pop()[0];
+  } catch {
+    return undefined;
   }
 }
 
@@ -186,5 +204,6 @@ listen((kind, text) => {
   child ??= startChild();
   child.process.stdio[3].write(`R${JSON.stringify({ ...request, nonce: child.secret })}\n`);
 });
+
 child = startChild();
 child.onBoot = () => sayReady({}, readSettings());
