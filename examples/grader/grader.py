@@ -18,7 +18,7 @@ from typing import Any
 
 from pytest_sandbox import ExecuteResult, Limits, SnippetExecutor
 
-LIMITS = Limits(timeout=2.0, memory=64 * 1024 * 1024, output=16 * 1024, result=64 * 1024, source=64 * 1024, tool_calls=3)
+LIMITS = Limits(timeout=5.0, memory=64 * 1024 * 1024, output=16 * 1024, result=64 * 1024, source=64 * 1024, tool_calls=3)
 """For each case: seconds, and bytes."""
 
 FAULTS = {

@@ -16,7 +16,7 @@ import msgspec
 
 from pytest_sandbox import Limits, SnippetExecutor
 
-LIMITS = Limits(timeout=2.0, memory=64 * 1024 * 1024, result=256 * 1024, tool_calls=100)
+LIMITS = Limits(timeout=5.0, memory=64 * 1024 * 1024, result=256 * 1024, tool_calls=100)
 """For each invoice: seconds, and bytes."""
 
 LANGUAGES: Mapping[str, Literal["js", "ts"]] = {".js": "js", ".ts": "ts"}

@@ -69,7 +69,10 @@ def test_the_author_of_a_broken_plugin_is_told_what_is_wrong(host: Host, plugin:
 @pytest.mark.parametrize(
     ("plugin", "reason"),
     [
-        ("hostile_never_ends.js", "[timeout] Timeout: it did not finish within 2 s"),
+        # The marker that is closest to a test wins: nobody wants to wait for five seconds here.
+        pytest.param(
+            "hostile_never_ends.js", "[timeout] Timeout: it did not finish within 1 s", marks=pytest.mark.executor(timeout=1)
+        ),
         ("hostile_asks_without_end.js", "[limit] LimitExceeded: it called tools more than 100 times"),
         ("hostile_huge_document.ts", "[limit] LimitExceeded: Cannot return value.document: it is larger than the limit result"),
     ],

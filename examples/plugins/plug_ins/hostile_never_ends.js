@@ -1,1 +1,1 @@
-while (true) await Promise.resolve();
+for (;;) {}
