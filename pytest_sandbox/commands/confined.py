@@ -144,8 +144,9 @@ class ConfinedProcess(NativeProcess):
 
     def _kill_group(self, number: int) -> None:
         if number == signal.SIGKILL or self._confined is None:
-            # bubblewrap and all that is inside.
-            super()._kill_group(number)
+            # All that is inside, which bubblewrap reaps and ends after; or bubblewrap itself, when nothing is inside yet.
+            if self._confined is None or not self._confined.kill():
+                super()._kill_group(number)
             return
         # Not bubblewrap, which would take all others with it, nor its reaper.
         program = self._confined.program_pid()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import stat
@@ -120,10 +121,17 @@ class Confinement:
         return None
 
 
+@functools.cache
+def _above(path: str) -> tuple[str, ...]:
+    """Return the folders that a path is in, the nearest first, without the root folder."""
+    return tuple(map(str, PurePosixPath(path).parents))[:-1]
+
+
 def _comes_with(path: str, how: str, binds: Mapping[str, str], symlinks: Mapping[str, str]) -> bool:
     """Whether a path is there, in the same way, because the nearest folder above it that is mounted is."""
-    folders = [str(folder) for folder in PurePosixPath(path).parents]
-    return next((binds[folder] for folder in folders if folder in binds), None) == how or any(map(symlinks.__contains__, folders))
+    folders = (*_above(path), "/")
+    nearest = next((binds[folder] for folder in folders if folder in binds and folder != path), None)
+    return nearest == how or any(folder in symlinks for folder in folders)
 
 
 def _folders(paths: Sequence[str], mounted: Sequence[str]) -> Iterator[str]:
@@ -131,8 +139,9 @@ def _folders(paths: Sequence[str], mounted: Sequence[str]) -> Iterator[str]:
 
     bubblewrap makes missing ones, too, but lets nobody enter them except its own user.
     """
-    for folder in sorted({str(folder) for path in paths for folder in PurePosixPath(path).parents} - {"/"}):
-        if folder not in mounted and not any(str(above) in mounted for above in PurePosixPath(folder).parents):
+    there = set(mounted)
+    for folder in sorted({folder for path in paths for folder in _above(path)}):
+        if folder not in there and there.isdisjoint((*_above(folder), "/")):
             yield from ("--dir", folder)
 
 
