@@ -20,7 +20,8 @@ from pytest_sandbox.engines.base import Created, Engine, ImageInfo, PullProgress
 from pytest_sandbox.engines.progress import PullLine
 from pytest_sandbox.engines.spec import ContainerSpec
 from pytest_sandbox.entries.model import DockerEntry
-from pytest_sandbox.errors import EngineError, EngineRefused, ImageNotFound, WorkDirNotAllowed
+from pytest_sandbox.entries.rules import CONTAINER_FIELDS
+from pytest_sandbox.errors import EngineError, EngineRefused, ImageNotFound, InvalidArgument, WorkDirNotAllowed
 from pytest_sandbox.processes import watchdog
 
 if TYPE_CHECKING:
@@ -63,6 +64,10 @@ class DockerExecutor(CommandExecutor):
         entry = loaded.entry
         assert isinstance(entry, DockerEntry)
         self._docker = entry
+        described = sorted(loaded.given.intersection(CONTAINER_FIELDS) - {"image"})
+        if container is not None and described:
+            expected = f'none for entry "{self.id}", which describes a container of its own ({", ".join(described)})'
+            raise InvalidArgument("container", container, expected)
         self._on_pull = on_pull
         self._given_container = entry.container if container is None else container
         self._running: RunningContainer | None = None

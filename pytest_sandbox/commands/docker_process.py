@@ -25,6 +25,8 @@ _INIT_FAILED: Final = re.compile(
     rb"\A(?:\[FATAL tini \(\d+\)\] exec (?P<tini>.*) failed: |ERROR \(catatonit:\d+\): failed to exec pid1: )(?P<why>[^\n]*)\n\Z",
     re.DOTALL,
 )
+_START: Final = "start a container"
+"""What `Engine.wait` could not do when it finds that a container never ran."""
 _INIT_CODES: Final = (1, 126, 127)
 # The same, when the engine looks for the program itself.
 _NOT_FOUND: Final = re.compile(
@@ -130,6 +132,8 @@ class ContainerProcess(AttachedProcess):
         try:
             state = self._engine.wait(self._container.id, timeout=None)
         except EngineRefused as error:
+            if error.action != _START:
+                raise
             # A client prints, on the stream of the container, why there is none.
             words = self._stderr.excerpt.head.decode("utf-8", "replace").strip() or error.detail
             raise self._not_started(error, words) from error

@@ -769,6 +769,12 @@ def test_a_container_of_testcontainers_serves(boxes: Any, engine: Engine, monkey
             box.run("id")
 
 
+def test_a_container_for_an_entry_that_describes_one_is_an_argument_error(boxes: Any) -> None:
+    # Its limits would be a promise that nobody keeps.
+    with pytest.raises(InvalidArgument, match=r"which describes a container of its own \(memory_limit, network_mode\)"):
+        boxes.make(running="abc", container=None, image="x", memory_limit=1 << 28, network_mode="none")
+
+
 @pytest.mark.parametrize("wrong", [7, object(), "", b"abc"])
 def test_what_is_no_container_is_an_argument_error(boxes: Any, wrong: Any) -> None:
     with pytest.raises(InvalidArgument, match="container"):
