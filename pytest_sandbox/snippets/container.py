@@ -156,7 +156,7 @@ class ContainerExecutor(RunnerExecutor):
         memory = self.limits.memory
         mode = "hardened" if self.options.hardened else "open"
         use = "once" if self.options.fresh == "container" else "again"
-        flags = ("--disable-sigusr1", "--max-old-space-size=32", "--v8-pool-size=1")
+        flags = ("--disable-sigusr1", "--max-old-space-size=64", "--v8-pool-size=1")
         folders = () if is_ours else (RUNNERS, VENDOR)
         targets = (f"{_HOME}/snippets/runners", f"{_HOME}/_vendor")
         return ContainerSpec(

@@ -130,9 +130,15 @@ ABSENT: Final[Mapping[str, str]] = {
     "confirm": "there is nobody to ask",
     "prompt": "there is nobody to ask",
 }
-"""Notable globals that are absent everywhere, each with the reason. The list is not complete: whatever is not in `GLOBALS` is absent."""
+"""Notable globals that are absent everywhere, each with the reason; whatever else is not in `GLOBALS` is absent, too."""
 
 DIFFERENCES: Final[tuple[Difference, ...]] = (
+    Difference(
+        "container",
+        "runtime-frames",
+        "With `hardened=True`, `error.stack` shows frames of Node's own task queue to the snippet; none of the host's, and none in results",
+        "a node:vm context shares the stack with the runtime",
+    ),
     Difference(
         "vm2",
         "no-proxy",
@@ -160,19 +166,22 @@ DIFFERENCES: Final[tuple[Difference, ...]] = (
     Difference(
         "vm2",
         "unknown-tool",
-        "`codemode.unknown` is undefined instead of a function whose call names the known tools; an error that is not caught does so",
+        "`codemode.unknown` is undefined instead of a function whose call names the known tools; an error that is not caught names "
+        "them all the same",
         "without `Proxy`, an object cannot answer for names that it does not have",
     ),
     Difference(
         "vm2",
         "stack-formatter",
-        "`Error.prepareStackTrace` can be set, for this execution; it is shown frames without functions and without the host's files",
+        "`Error.prepareStackTrace` can be set, for this execution; it is shown frames without functions and without the host's "
+        "files",
         "vm2 defines it as an accessor that cannot be changed",
     ),
     Difference(
         "vm2",
         "frozen-promises",
-        "Assigning `then`, `catch` or `finally` on a promise has no effect; a class that extends `Promise` can define them",
+        "Assigning `then`, `catch` or `finally` on a promise has no effect, or is an error in strict code; a class that extends "
+        "`Promise` can define them",
         "vm2 freezes `Promise.prototype` before anything else runs",
     ),
     Difference(
@@ -183,15 +192,9 @@ DIFFERENCES: Final[tuple[Difference, ...]] = (
     ),
     Difference(
         "vm2",
-        "promise-methods",
-        "`then`, `catch` and `finally` of a promise cannot be assigned; methods of a class that extends `Promise` work",
-        "vm2 makes them read-only, for they are a part of its wall",
-    ),
-    Difference(
-        "vm2",
         "promise-constructor",
-        "The promise of an async function is an instance of `Promise`, but has another constructor; `Promise.name` is `localPromise`, "
-        "and static methods called on a subclass make plain promises",
+        "The promise of an async function is an instance of `Promise`, but has another constructor; `Promise.name` is "
+        "`localPromise`, and static methods called on a subclass make plain promises",
         "vm2 puts a class of its own in the place of `Promise`",
     ),
     Difference(
@@ -225,8 +228,8 @@ def _lines() -> Iterator[str]:
     yield "# What a snippet finds around it"
     yield ""
     yield (
-        "Every executor offers the same environment, unless a difference is declared below. The conformance suite checks both lists "
-        "and every difference on every executor."
+        "Every executor offers the same environment, unless a difference is declared below; `container` does so with "
+        "`hardened=True`. The conformance suite checks both lists and every difference on every executor."
     )
     yield ""
     yield "## Globals"
@@ -234,9 +237,11 @@ def _lines() -> Iterator[str]:
     yield from _table(("Topic", "Globals"), ((topic, _code(names)) for topic, names in GLOBALS.items()))
     yield ""
     yield (
-        "`eval`, `Function` and every other function constructor are there and throw an `EvalError`. Prototypes and constructors are "
-        "frozen; assigning to a property that an instance or subclass only inherits (`this.name = …`) works as usual. `import()` of "
-        "anything is refused. `codemode` and `console` cannot be replaced."
+        "`eval`, `Function` and every other function constructor are there and throw an `EvalError`. Prototypes and constructors "
+        "are frozen; on instances and subclasses of objects, functions, arrays, maps, sets, promises and errors every inherited "
+        "method can be assigned (`this.name = …`), on others `toString`, `toLocaleString`, `valueOf`, `toJSON`, `constructor`, "
+        "`name`, `message` and `next`; the rest with `Object.defineProperty` or in a class. The global object is sealed: a variable "
+        "needs a declaration. `import()` of anything is refused. `codemode` and `console` cannot be replaced. The time zone is UTC."
     )
     yield ""
     yield "Nothing else is global. Notably absent, on every executor:"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import psutil
 import pytest
@@ -166,7 +167,9 @@ def test_cpu_time_has_a_limit_of_its_own(make_executor: MakeExecutor) -> None:
     assert executor.execute("await new Promise((done) => setTimeout(done, 500)); return 1").check().value == 1
 
 
-def test_after_a_timeout_no_runner_goes_on(make_executor: MakeExecutor, runners: Runners) -> None:
+def test_after_a_timeout_no_runner_goes_on(make_executor: MakeExecutor, runners: Runners, subject: Any) -> None:
+    if subject.executor == "container":
+        pytest.skip("its runner is in a container; tests/engines looks for it there")
     before = set(runners())
     executor = make_executor(max_runners=1)
     executor.execute("return 1").check()

@@ -203,6 +203,7 @@ def test_an_executor_that_hides_lines_makes_none_up(fail: Fail) -> None:
     assert stack == "" or "f (snippet.js:1:22)" in stack
 
 
+@pytest.mark.difference("runtime-frames")
 def test_a_stack_never_shows_the_runner(executor: SnippetExecutor) -> None:
     sources = [
         "return new Error('x').stack",

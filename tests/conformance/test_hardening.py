@@ -55,6 +55,8 @@ CODE_FROM_TEXT = {
     "constructor through a tool's bytes": "(await codemode.bytes()).constructor.constructor('return 42')()",
     "constructor through a tool's date": "(await codemode.date()).constructor.constructor('return 42')()",
     "constructor through a refused import": "await import('node:fs').catch((e) => e.constructor.constructor('return 42')())",
+    "constructor of a refused import's promise": "(() => { const p = import('node:fs'); p.catch(() => {}); return p.constructor.constructor('return 42')() })()",
+    "constructor of an import's argument": "await import({ toString() { return 'node:fs' } }).catch((e) => e.constructor.constructor('return 42')())",
     "constructor through a failed argument": "await codemode.add(() => 1).catch((e) => e.constructor.constructor('return 42')())",
 }
 
@@ -321,6 +323,7 @@ def test_no_caller_is_told(executor: SnippetExecutor, code: str) -> None:
     assert result.ok or (result.error is not None and result.error.name == "TypeError"), result
 
 
+@pytest.mark.difference("runtime-frames")
 def test_a_stack_shows_no_path_of_the_host(run: Run) -> None:
     code = """
         const stacks = [new Error('a').stack];

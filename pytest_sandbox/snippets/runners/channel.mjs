@@ -10,13 +10,13 @@ const decoder = new TextDecoder();
 const encoder = new TextEncoder();
 
 /**
- * Return a function that takes chunks of bytes and calls `onLine(kind, text)` for every complete line that is not empty.
+ * Return a function that takes chunks of bytes and calls `onLine(bytes)` for every complete line that is not empty.
  *
- * @param {(kind: string, text: string) => void} onLine gets a line's first character, and the rest
+ * @param {(bytes: Uint8Array) => void} onLine
  * @param {() => number} most bytes that a line may have
  * @param {() => void} onOverflow called for a longer one
  */
-export function lineReader(onLine, most = () => Infinity, onOverflow = undefined) {
+export function byteLines(onLine, most = () => Infinity, onOverflow = undefined) {
   let parts = [];
   let held = 0;
   return function read(chunk) {
@@ -27,7 +27,7 @@ export function lineReader(onLine, most = () => Infinity, onOverflow = undefined
       parts = [];
       held = 0;
       start = end + 1;
-      if (line !== "") onLine(line[0], line.slice(1));
+      if (line.length > 0) onLine(line);
     }
     if (start < chunk.length) {
       parts.push(chunk.slice(start));
@@ -42,14 +42,22 @@ export function lineReader(onLine, most = () => Infinity, onOverflow = undefined
 }
 
 function join(parts) {
-  if (parts.length === 1) return decoder.decode(parts[0]);
+  if (parts.length === 1) return parts[0];
   const whole = new Uint8Array(parts.reduce((size, part) => size + part.length, 0));
   let at = 0;
   for (const part of parts) {
     whole.set(part, at);
     at += part.length;
   }
-  return decoder.decode(whole);
+  return whole;
+}
+
+/** The same for text: `onLine(kind, text)` gets a line's first character, and the rest. */
+export function lineReader(onLine) {
+  return byteLines((bytes) => {
+    const line = decoder.decode(bytes);
+    onLine(line[0], line.slice(1));
+  });
 }
 
 /**
@@ -57,11 +65,18 @@ function join(parts) {
  * of messages.
  *
  * @param {(bytes: Uint8Array) => number} writeSome writes some of the bytes to stdout and returns how many
+ * @returns {(nonce: string, message: string | Uint8Array) => void}
  */
 export function frameWriter(writeSome) {
-  return function write(nonce, text) {
-    let bytes = encoder.encode(`\n${nonce} ${text}\n`);
+  function writeAll(bytes) {
     while (bytes.length > 0) bytes = bytes.subarray(writeSome(bytes));
+  }
+  return function write(nonce, message) {
+    if (typeof message === "string") {
+      writeAll(encoder.encode(`\n${nonce} ${message}\n`));
+      return;
+    }
+    for (const part of [encoder.encode(`\n${nonce} `), message, encoder.encode("\n")]) writeAll(part);
   };
 }
 

@@ -8,7 +8,7 @@ import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { lineReader } from "./channel.mjs";
+import { byteLines } from "./channel.mjs";
 import { memoryKills, readSettings } from "./container_settings.mjs";
 import { listen, sayReady, write } from "./node_host.mjs";
 
@@ -20,6 +20,9 @@ const UNLIMITED = 256 << 20; // bytes
 const LAST_WORDS = 4096; // characters
 const GONE_WITHIN = 500; // milliseconds
 const ZOMBIES_GONE_WITHIN = 20; // milliseconds, for those that Node itself waits for
+const REQUEST = "R".charCodeAt(0);
+const NEWLINE = Buffer.from("\n");
+const BOOTED = Buffer.from("booted ");
 const MESSAGE_REGEXP = /^\{"op":"(log|call|result|error)"/;
 const OUT_OF_MEMORY_REGEXP = /heap out of memory|Fatal JavaScript (?:out of memory|invalid size)|Allocation failed/;
 
@@ -32,8 +35,8 @@ function startChild() {
   const stdio = ["ignore", "pipe", "pipe", "pipe", "pipe"];
   const process_ = spawn(process.execPath, [...flags, CHILD, mode], { stdio, env: { ...process.env }, detached: true });
   const started = { process: process_, secret, words: "", heard: false, isBooted: false, onBoot() {} };
-  const read = lineReader(
-    (kind, text) => fromChild(started, kind + text),
+  const read = byteLines(
+    (line) => fromChild(started, Buffer.from(line.buffer, line.byteOffset, line.length)),
     () => execution?.lineMost ?? 65536,
     () => started === child && crash("a message that is larger than any legal one"),
   );
@@ -64,26 +67,24 @@ async function drained(of) {
 }
 
 function fromChild(from, line) {
-  if (line === "booted ") {
+  if (!from.isBooted && line.equals(BOOTED)) {
     // It says so before it has a snippet; afterwards, this is a message without a stamp like any other.
-    if (!from.isBooted) {
-      from.isBooted = true;
-      from.onBoot();
-      return;
-    }
+    from.isBooted = true;
+    from.onBoot();
+    return;
   }
   if (from !== child || execution === undefined) return;
-  const { secret } = child;
-  if (!line.startsWith(`${secret} `)) {
+  const stamp = `${child.secret} `;
+  if (line.toString("latin1", 0, stamp.length) !== stamp) {
     crash("a message without its stamp");
     return;
   }
-  const text = line.slice(secret.length + 1);
   // Only the beginning is looked at: the host reads the rest, and takes nothing on trust either.
-  const [, op] = MESSAGE_REGEXP.exec(text) ?? [];
+  const message = line.subarray(stamp.length);
+  const [, op] = MESSAGE_REGEXP.exec(message.toString("latin1", 0, 16)) ?? [];
   if (op === undefined) crash("a message that is none");
-  else if (op === "result" || op === "error") finish(text);
-  else write(execution.nonce, text);
+  else if (op === "result" || op === "error") finish(message);
+  else write(execution.nonce, message);
 }
 
 function crash(what) {
@@ -95,7 +96,7 @@ function fail(error) {
 }
 
 /** Report the end once; everything that the snippet started ends first, where this container is used again. */
-async function finish(text) {
+async function finish(message) {
   if (execution === undefined || execution.isOver) return;
   execution.isOver = true;
   const { nonce } = execution;
@@ -109,7 +110,7 @@ async function finish(text) {
     if (await endAllOthers()) child = startChild();
     else write(nonce, '{"op":"retire"}');
   }
-  write(nonce, text);
+  write(nonce, message);
 }
 
 function childEnded(ended, code, signal) {
@@ -186,12 +187,12 @@ function log(level, text) {
 
 // -- the host ------------------------------------------------------------------------------------------------------------------
 
-listen((kind, text) => {
-  if (kind !== "R") {
-    child?.process.stdio[3].write(`${kind}${text}\n`);
+listen((line) => {
+  if (line[0] !== REQUEST) {
+    child?.process.stdio[3].write(Buffer.concat([line, NEWLINE]));
     return;
   }
-  const request = JSON.parse(text);
+  const request = JSON.parse(Buffer.from(line.buffer, line.byteOffset + 1, line.length - 1).toString());
   const { nonce, output, result } = request;
   execution = {
     nonce,
@@ -203,7 +204,7 @@ listen((kind, text) => {
   };
   child ??= startChild();
   child.process.stdio[3].write(`R${JSON.stringify({ ...request, nonce: child.secret })}\n`);
-});
+}, byteLines);
 
 child = startChild();
 child.onBoot = () => sayReady({}, readSettings());

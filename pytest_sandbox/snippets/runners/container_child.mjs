@@ -36,7 +36,8 @@ if (!isHardened) {
 }
 
 let running;
-const backend = { write, parsers, realm: () => realm };
+// Node answers import() in a context with a promise and an error of its main realm.
+const backend = { write, parsers: { ...parsers, refuseImports: isHardened }, realm: () => realm };
 const read = lineReader((kind, text) => {
   if (kind === "R") {
     running = execute(JSON.parse(text), backend);

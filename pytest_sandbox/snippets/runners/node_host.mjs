@@ -7,9 +7,9 @@ const VENDOR = new URL("../../_vendor/", import.meta.url);
 
 export const write = frameWriter((bytes) => writeSync(1, bytes));
 
-/** Take lines from the host until it is gone, which ends the process. */
-export function listen(onLine) {
-  process.stdin.on("data", lineReader(onLine));
+/** Take lines from the host, by one of the readers of channel.mjs, until it is gone, which ends the process. */
+export function listen(onLine, reader = lineReader) {
+  process.stdin.on("data", reader(onLine));
   process.stdin.on("end", () => process.exit(0));
 }
 
