@@ -22,19 +22,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [
-    "README.md",
-    "docs/getting-started.md",
-    "docs/executors.md",
-    "docs/snippets-and-tools.md",
-    "docs/pytest.md",
-    "docs/entries.md",
-    "docs/commands.md",
-    "docs/extending.md",
-    "docs/errors.md",
-    "docs/security.md",
-    "docs/known-limitations.md",
-]
+PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"(?:#|//) ([\w./-]+\.\w+)$")
