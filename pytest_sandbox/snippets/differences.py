@@ -240,8 +240,8 @@ def _lines() -> Iterator[str]:
         "`eval`, `Function` and every other function constructor are there and throw an `EvalError`. Prototypes and constructors "
         "are frozen; on instances and subclasses of objects, functions, arrays, maps, sets, promises and errors every inherited "
         "method can be assigned (`this.name = …`), on others `toString`, `toLocaleString`, `valueOf`, `toJSON`, `constructor`, "
-        "`name`, `message` and `next`; the rest with `Object.defineProperty` or in a class. The global object is sealed: a variable "
-        "needs a declaration. `import()` of anything is refused. `codemode` and `console` cannot be replaced. The time zone is UTC."
+        "`name`, `message` and `next`; the rest with `Object.defineProperty` or in a class. The global object is sealed: a "
+        "variable needs a declaration. `import()` of anything is refused. `codemode` and `console` cannot be replaced. The time zone is UTC."
     )
     yield ""
     yield "Nothing else is global. Notably absent, on every executor:"

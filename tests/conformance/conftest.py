@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if subject is None:
             continue
         own = differences_of(subject.executor)
-        reasons = [f"{own[id].effect}: {own[id].reason}" for id in _differences(item) if id in own]
+        reasons = [f"{own[name].effect}: {own[name].reason}" for name in sorted(_differences(item)) if name in own]
         if reasons:
             item.add_marker(pytest.mark.xfail(strict=True, reason="; ".join(reasons)))
 
@@ -69,7 +69,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def _differences(item: pytest.Item) -> set[str]:
-    return {id for mark in item.iter_markers("difference") for id in mark.args}
+    return {name for mark in item.iter_markers("difference") for name in mark.args}
 
 
 # -- executors ----------------------------------------------------------------------------------------------
