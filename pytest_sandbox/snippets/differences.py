@@ -136,7 +136,7 @@ DIFFERENCES: Final[tuple[Difference, ...]] = (
     Difference(
         "container",
         "runtime-frames",
-        "With `hardened=True`, `error.stack` shows frames of Node's own task queue to the snippet; none of the host's, and none in results",
+        "With `hardened=True`, a snippet sees frames of Node's own task queue in `error.stack`; none of the host's, and none in results",
         "a node:vm context shares the stack with the runtime",
     ),
     Difference(
@@ -241,7 +241,8 @@ def _lines() -> Iterator[str]:
         "are frozen; on instances and subclasses of objects, functions, arrays, maps, sets, promises and errors every inherited "
         "method can be assigned (`this.name = …`), on others `toString`, `toLocaleString`, `valueOf`, `toJSON`, `constructor`, "
         "`name`, `message` and `next`; the rest with `Object.defineProperty` or in a class. The global object is sealed: a "
-        "variable needs a declaration. `import()` of anything is refused. `codemode` and `console` cannot be replaced. The time zone is UTC."
+        "variable needs a declaration. `import()` of anything is refused. `codemode` and `console` cannot be "
+        "replaced. The time zone is UTC."
     )
     yield ""
     yield "Nothing else is global. Notably absent, on every executor:"

@@ -225,7 +225,7 @@ def test_a_stack_never_shows_the_runner(executor: SnippetExecutor) -> None:
         "let stack; console.log('%d', { valueOf() { stack = new Error('x').stack; return 1 } }); return String(stack)",
         "try { await import('node:fs') } catch (error) { return error.stack }",
     ]
-    tools = {"broken": lambda: 1 / 0, "ok": lambda value: value}
+    tools: dict[str, Callable[..., Any]] = {"broken": lambda: 1 / 0, "ok": lambda value: value}
     script = "\n".join(f"stacks.push(await (async () => {{ {source} }})());" for source in sources)
     stacks = executor.execute(f"const stacks = [];\n{script}\nreturn stacks", tools).check().value
     assert len(stacks) == len(sources)

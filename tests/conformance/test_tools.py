@@ -456,7 +456,7 @@ RETURNS: dict[str, tuple[Any, str]] = {
     "function": ({"a": [print]}, "value.a[0]: a builtins.builtin_function_or_method cannot cross"),
     "lone surrogate": (["\ud800"], "value[0]: a string with a lone surrogate (at index 0) cannot cross"),
     "complex": (1j, "value: a builtins.complex cannot cross"),
-    "generator": ((n for n in ()), "value: a builtins.generator cannot cross"),
+    "generator": ((n for n in [1]), "value: a builtins.generator cannot cross"),
     "exception": (ValueError("x"), "value: a builtins.ValueError cannot cross"),
 }
 

@@ -290,7 +290,7 @@ class Echo:
         self._thread.start()
 
     def _run(self, executor: SnippetExecutor) -> None:
-        tools = {"next": lambda: self._to.get(timeout=PATIENCE), "back": self._back.put}
+        tools: dict[str, Callable[..., Any]] = {"next": lambda: self._to.get(timeout=PATIENCE), "back": self._back.put}
         result = executor.execute(self.CODE, tools, timeout=60)
         self._back.put(result)
 
@@ -313,7 +313,7 @@ def echo(executor: SnippetExecutor) -> Iterator[Echo]:
 
 
 def texts(max_size: int = 20) -> st.SearchStrategy[str]:
-    return st.text(st.characters(exclude_categories=("Cs",)), max_size=max_size)
+    return st.text(st.characters(exclude_categories=["Cs"]), max_size=max_size)
 
 
 # 1, 1.0 and True are one key in Python, and None is what undefined becomes: keys are of kinds that stay apart.
