@@ -586,7 +586,7 @@ class NodeImageImpossible(EngineError):
         super().__init__(
             engine,
             f"build the image for {architecture}",
-            f"{reason}; install one with 'pip install \"pytest-sandbox[node]\"', or name an image that has Node with --sandbox-image",
+            f"{reason}; install one with 'pip install \"pytest-sandbox[node]\"', or name an image that has Node with image=",
         )
 
     def __reduce__(self) -> tuple[object, ...]:
