@@ -115,10 +115,13 @@ def _lease(request: pytest.FixtureRequest, name: str) -> SnippetExecutor:
 
     run = run_of(request.config)
     mark = run.marks(request.node)
+    failure = None
     try:
         shared = run.shared(name, mark)
     except SandboxError as error:
-        pytest.fail(str(error), pytrace=False)
+        failure = str(error)
+    if failure is not None:
+        pytest.fail(failure, pytrace=False)  # not where it is caught: pytest would print it twice
     return Lease(shared, recorder_of(request.node), timeout=run.timeout(mark), tool_timeout=mark.tool_timeout)
 
 

@@ -65,7 +65,12 @@ class ExecutorInfo:
 
     def describe(self) -> str:
         """Return one line: backend, runtime, freshness, jail, and whatever is looser than the default."""
-        parts = [self.backend, f"{self.runtime} ({self.path})", f"fresh {self.fresh}", f"jail {self.jail}"]
+        program = f"{self.runtime} ({self.path})"
+        parts = [
+            program if self.backend == self.runtime else f"{self.backend}, {program}",
+            f"fresh {self.fresh}",
+            f"jail {self.jail}",
+        ]
         parts += [f"loosened: {phrase}" for phrase in self.loosened]
         return ", ".join(dict.fromkeys(parts))
 
@@ -121,7 +126,10 @@ class SnippetExecutor(ABC):
     @classmethod
     def _parse_options(cls, options: Mapping[str, Any]) -> Any:
         known = [field.name for field in dataclasses.fields(cls.options_class)]
+        limits = [field.name for field in dataclasses.fields(Limits)]
         for name in options:
+            if name in limits and name not in known:
+                raise InvalidArgument(f"option {name}", options[name], f"it as a limit: limits=Limits({name}={options[name]!r})")
             if name not in known:
                 raise InvalidArgument(
                     f"option {name}", options[name], f"one of {', '.join(known)}{near_miss(name, known)} for executor {cls.name}"

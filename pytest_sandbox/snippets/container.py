@@ -108,7 +108,9 @@ class ContainerExecutor(RunnerExecutor):
             image = self._image()
             self._spec = self._make_spec(image)
         except EngineUnavailable as error:
-            raise ExecutorUnavailable(self.name, str(error), "start Docker or Podman, or choose another executor") from error
+            tried = "; ".join(f"{way}: {reason}" for way, reason in error.tried) or "there is nothing to try"
+            fix = "start Docker or Podman, name an engine with CONTAINER_RUNTIME or DOCKER_HOST, or choose another executor"
+            raise ExecutorUnavailable(self.name, f"no container engine answers: {tried}", fix, error.source) from error
         except EngineError as error:
             raise ExecutorUnavailable(
                 self.name, str(error), "mend what the engine says, or name another image with image="

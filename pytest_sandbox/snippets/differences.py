@@ -136,7 +136,7 @@ DIFFERENCES: Final[tuple[Difference, ...]] = (
     Difference(
         "container",
         "runtime-frames",
-        "With `hardened=True`, a snippet sees frames of Node's own task queue in `error.stack`; none of the host's, and none in results",
+        "With `hardened=True`, a snippet sees frames of Node's own task queue in `error.stack`; results have none of them",
         "a node:vm context shares the stack with the runtime",
     ),
     Difference(

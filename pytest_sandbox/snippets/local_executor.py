@@ -114,7 +114,7 @@ class LocalExecutor(RunnerExecutor):
         elif not self._jail.counts_processes:
             reason = "before Linux 5.14, processes are counted for each user of the host, and only root can give a jail its own"
         elif wanted < _OWN_THREADS:
-            reason = f"its runner alone may need {_OWN_THREADS} threads"
+            reason = f"its runner alone may need {_OWN_THREADS} threads; set at least that many"
         if reason is not None:
             raise UnsupportedLimit(self.name, "processes", wanted, reason)
 

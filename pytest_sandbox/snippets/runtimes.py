@@ -22,7 +22,8 @@ VENDOR: Final = Path(__file__).parent.parent / "_vendor"
 _PROBE_TIMEOUT: Final = 20.0
 _OLDEST_NODE: Final = (22, 14)  # the first with --disable-sigusr1, iterator helpers and well-formed strings together
 _OLDEST_DENO: Final = (2, 9)  # the first where our flags and text imports were measured
-ISOLATED_VM_ABIS: Final = ("137", "147")
+_NODE_OF_ABI: Final = {"137": "24", "147": "26"}
+ISOLATED_VM_ABIS: Final = tuple(_NODE_OF_ABI)
 """The ABIs (Node 24 and 26) for which isolated-vm 7 is prebuilt."""
 
 
@@ -70,19 +71,18 @@ def find_node(executor: str, *, abis: tuple[str, ...] | None = None, path: str |
             continue
         found = _probe_node(candidate, os.stat(candidate).st_mtime_ns if os.path.exists(candidate) else 0)
         if isinstance(found, Runtime):
-            if tuple(int(part) for part in found.version.split(".")[:2]) < _OLDEST_NODE:
+            if abis is not None and found.abi not in abis:
+                needed = " or ".join(f"{abi} (Node {_NODE_OF_ABI[abi]})" for abi in abis)
+                found = _Rejected(candidate, f"it is Node {found.version} with module ABI {found.abi}, needed is {needed}")
+            elif tuple(int(part) for part in found.version.split(".")[:2]) < _OLDEST_NODE:
                 found = _Rejected(candidate, f"it is Node {found.version}, needed is {'.'.join(map(str, _OLDEST_NODE))} or newer")
-            elif abis is not None and found.abi not in abis:
-                found = _Rejected(
-                    candidate, f"it is Node {found.version} with module ABI {found.abi}, needed is {' or '.join(abis)}"
-                )
             else:
                 return found
         rejected.append(found)
         if found.is_bun:
             # Where "node" is Bun, people mean Bun: running something else behind their back would surprise them.
             break
-    raise _nothing_found(executor, "node", "node", rejected)
+    raise _nothing_found(executor, "node", rejected, is_named=path is not None)
 
 
 def find_deno(executor: str, *, path: str | None = None) -> Runtime:
@@ -97,16 +97,19 @@ def find_deno(executor: str, *, path: str | None = None) -> Runtime:
                 return found
             found = _Rejected(candidate, f"it is Deno {found.version}, needed is {'.'.join(map(str, _OLDEST_DENO))} or newer")
         rejected.append(found)
-    raise _nothing_found(executor, "deno", "deno", rejected)
+    raise _nothing_found(executor, "deno", rejected, is_named=path is not None)
 
 
-def _nothing_found(executor: str, program: str, extra: str, rejected: list[_Rejected]) -> ExecutorUnavailable:
+def _nothing_found(executor: str, program: str, rejected: list[_Rejected], *, is_named: bool) -> ExecutorUnavailable:
     looked = [f"{item.path}: {item.reason}" for item in rejected]
+    if is_named:
+        fix = f"name one that works with the option {program}=, or leave it unset"
+        return ExecutorUnavailable(executor, f"the option {program}= names {looked[0]}", fix)
     if not looked:
-        looked = [f"no {program} on PATH, and the extra pytest-sandbox[{extra}] is not installed"]
+        looked = [f"no {program} on PATH, and the extra pytest-sandbox[{program}] is not installed"]
     elif len(rejected) == 1 and not rejected[0].is_bun:
-        looked.append(f"the extra pytest-sandbox[{extra}] is not installed")
-    fix = f"install one that works with 'pip install \"pytest-sandbox[{extra}]\"' or choose another executor"
+        looked.append(f"the extra pytest-sandbox[{program}] is not installed")
+    fix = f"install one that works with 'pip install \"pytest-sandbox[{program}]\"' or choose another executor"
     if rejected and rejected[-1].is_bun:
         fix = "put a real Node first on PATH, or choose executor deno or container"
     return ExecutorUnavailable(executor, "; ".join(looked), fix)
