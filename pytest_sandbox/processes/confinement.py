@@ -30,7 +30,7 @@ class Confinement:
         copies: files to copy from the host into a folder of `tmpfs`, writable inside: their place there, and their source.
         network: "none" is a network namespace with an unreachable loopback device; "host" is the host's network.
         proc: whether /proc is there, with the processes of the jail only.
-        forks: whether more processes can be made. Without, the program is the only process of its pid namespace, the first one.
+        forks: whether more processes can be made.
         sockets: whether sockets can be made.
         processes: how many processes and threads there can be at the same time; None is no limit.
         open_files: how many descriptors each process can have; None is no limit.
@@ -93,7 +93,8 @@ class Confinement:
         """
         import resource  # which Windows does not have
 
-        yield "--core=0:0"
+        # Not 0, which is for files only: with 1, the kernel does not feed the host's crash handler either, which runs as root.
+        yield "--core=1:1"
         for name, kind, value in (
             ("nofile", resource.RLIMIT_NOFILE, self.open_files),
             ("nproc", resource.RLIMIT_NPROC, self.processes if counts_processes else None),

@@ -2,7 +2,7 @@
 
 A test run as root gives every jail a user of its own: file permissions and process limits then bind for it as for any stranger, and
 two jails are strangers to each other. The claim on an id is an abstract socket of a name that tells the id: other test runs and
-xdist workers see it, and it vanishes with its owner, however that dies.
+xdist workers see it (in the same network namespace), and it vanishes with its owner, however that dies.
 """
 
 from __future__ import annotations

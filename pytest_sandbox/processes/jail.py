@@ -34,13 +34,13 @@ _NAMELESS: Final = "65534"  # "nobody", who the user is inside a user namespace
 _NAMESPACES: Final = ("--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try", "--hostname", "sandbox")
 _BARE: Final = ("--die-with-parent", "--cap-drop", "ALL")
 _TO_CHANGE_USER: Final = ("--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP")
-_CHANGE_USER: Final = (
-    "--clear-groups",
-    "--bounding-set=-all",
-    "--inh-caps=-all",
-    "--no-new-privs",
-    "--pdeathsig=KILL",  # it is lost with a change of user
-)
+_CHANGE_USER: Final = ("--clear-groups", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
+
+# Something has to wait for processes whose parents have ended. As root that is bubblewrap, whose death takes all others with it (it
+# could not send a death signal to another user: it gives all capabilities up). Elsewhere bubblewrap would be the same user as what
+# is inside, who could take it over through /proc/1/mem, and with it escape the limits: there it is a shell that has them, too.
+_SHELL: Final = "/bin/sh"
+_REAPER: Final = 'exec 3>&2 2>/dev/null; (exec "$@" 2>&3 3>&-); exit $?'  # without the shell's own words about signals
 
 # What lets a variable choose code or data of a program at its start. The tools that set limits and change the user must not see
 # them, so that they are set afterwards; the list is that of glibc for programs with more rights than their caller, and musl's.
@@ -121,7 +121,7 @@ class Confined:
         self, jail: Jail, command: Sequence[str], env: Mapping[str, str], inside: Confinement, host_id: HostId | None
     ) -> None:
         self._host_id = host_id
-        self._forks = inside.forks
+        self._is_first = not jail.own_ids and not inside.forks
         user, group = inside.owner or ((host_id.number, host_id.number) if host_id is not None else (None, None))
         self.user_id = user if jail.own_ids else None
         self._descriptors: list[int] = []
@@ -131,6 +131,8 @@ class Confined:
             if "=" in command[0]:
                 raise ValueError(f"cannot set {', '.join(late)} for {command[0]}: its path has an equals sign; move the program")
             inside = replace(inside, read_only=(*inside.read_only, *runtime_files(jail.env_program)))
+        if inside.forks and not jail.own_ids:
+            inside = replace(inside, read_only=(*inside.read_only, *runtime_files(_SHELL)))
         early = {name: value for name, value in env.items() if name not in late}
         try:
             program = filter_program(platform.machine(), forks=inside.forks, sockets=inside.sockets)
@@ -147,6 +149,8 @@ class Confined:
         wrappers = [jail.tools[0], *inside.limits(counts_processes=jail.counts_processes), "--"]
         if jail.own_ids:
             wrappers += [jail.tools[1], f"--reuid={user}", f"--regid={group}", *_CHANGE_USER, "--"]
+        elif inside.forks:
+            wrappers += [_SHELL, "-c", _REAPER, _SHELL]
         if late:
             wrappers += [jail.env_program, *(f"{name}={value}" for name, value in late.items())]
         self._command = [jail.program, "--args", str(arguments), "--", *wrappers, *command]
@@ -161,8 +165,10 @@ class Confined:
         return descriptor
 
     def _close_descriptors(self) -> None:
-        while self._descriptors:
-            os.close(self._descriptors.pop())
+        # From two threads, perhaps: that of the start, and that of an end that follows at once.
+        with contextlib.suppress(IndexError):
+            while True:
+                os.close(self._descriptors.pop())
 
     def start(self, *, stdin: int = PIPE, stdout: int = PIPE, stderr: int = PIPE) -> Future[Popen[bytes]]:
         """Start it, as `spawn_soon` does; the process is bubblewrap, which ends as the command does, see `exit_code`.
@@ -189,8 +195,7 @@ class Confined:
     def program_pid(self) -> int | None:
         """Return the process id, on the host, of the command itself; None when it has ended, or has not begun."""
         pid = self._first_pid()
-        # With forks, bubblewrap's reaper of zombies is the first process inside.
-        return next(iter(children(pid)), None) if pid is not None and self._forks else pid
+        return pid if pid is None or self._is_first else next(iter(children(pid)), None)
 
     def _first_pid(self) -> int | None:
         process = self._process
@@ -223,7 +228,7 @@ def _options(jail: Jail, inside: Confinement, env: Mapping[str, str]) -> Iterato
             yield "--disable-userns"
     if inside.network == "none":
         yield "--unshare-net"
-    if not inside.forks:
+    if not jail.own_ids:
         yield "--as-pid-1"
     for name, value in env.items():
         yield from ("--setenv", name, value)

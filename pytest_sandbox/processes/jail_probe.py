@@ -165,7 +165,14 @@ def _loose_end(jail: Jail, status: str) -> NoJail | None:
     if not jail.has_proc:
         return None
     fields = dict(re.findall(r"^(\w+):\s*(.*)$", status, re.MULTILINE))
-    wanted = {"Pid": "1", "NoNewPrivs": "1", "Seccomp": "2", "CapEff": "0" * 16, "CapPrm": "0" * 16, "CapAmb": "0" * 16}
+    wanted = {
+        "Pid": "2" if jail.own_ids else "1",
+        "NoNewPrivs": "1",
+        "Seccomp": "2",
+        "CapEff": "0" * 16,
+        "CapPrm": "0" * 16,
+        "CapAmb": "0" * 16,
+    }
     wanted |= {"CapBnd": "0" * 16, "CapInh": "0" * 16}
     found = {name: fields.get(name, "missing") for name in wanted}
     if found != wanted:
@@ -185,6 +192,8 @@ def _explain(jail: Jail, code: int | None, errors: str) -> NoJail:
     reason = f"{jail.program} cannot enter one: {words[:300]}"
     if "Unknown option" in errors:
         return NoJail(reason, "install bubblewrap 0.8 or newer")
+    if "setuid mode" in errors:
+        return NoJail(reason, f"let bubblewrap use user namespaces: 'chmod u-s {jail.program}' as root")
     if not jail.own_ids:
         for name, forbidding in _FORBIDDING.items():
             if _setting(name) == forbidding:

@@ -142,7 +142,14 @@ def ordinary_user() -> list[str]:
         *(shutil.which(f"python3.{sys.version_info.minor}", path=path) for path in ("/usr/bin", "/usr/local/bin")),
     ]
     path = os.pathsep.join(dict.fromkeys([os.getcwd(), *(entry for entry in sys.path if entry.endswith("-packages"))]))
-    env = ["env", "-i", f"PATH={os.environ['PATH']}", f"PYTHONPATH={path}", "PYTHONDONTWRITEBYTECODE=1", "HOME=/nonexistent"]
+    env = [
+        "env",
+        "-i",
+        f"PATH={os.path.dirname(sys.executable)}:{os.environ['PATH']}",
+        f"PYTHONPATH={path}",
+        "PYTHONDONTWRITEBYTECODE=1",
+        "HOME=/nonexistent",
+    ]
     for name in filter(None, names):
         command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *env, name]
         with contextlib.suppress(OSError):

@@ -101,6 +101,20 @@ def test_killing_only_bubblewrap_ends_what_is_inside(python: Any) -> None:
     confined.release()
 
 
+def test_killing_only_bubblewrap_ends_a_runner(python: Any) -> None:
+    # The runner is the first process of its namespace here; its death signal has survived the change of user.
+    confined = python.start("while True: time.sleep(60)")
+    process = confined.start().result()
+    assert process.stdout.readline() == b"trying\n"
+    pid = confined.program_pid()
+    assert pid is not None
+    runner = [(pid, start_ticks(pid))]
+    os.kill(process.pid, signal.SIGKILL)
+    assert gone_within(2, runner, zombies_count=False) is not None
+    end_group(process)
+    confined.release()
+
+
 def test_a_runner_that_is_retired_is_reaped_in_another_thread(python: Any) -> None:
     confined, process, inside = start_daemon(python)
     end_group_soon(process, confined.release, kill_inside=confined.kill)
@@ -281,9 +295,27 @@ def test_a_command_tells_its_exit_code(python: Any) -> None:
     assert python.inside("os.abort()", **WHOLE).code == -6
 
 
-def test_the_first_process_of_a_namespace_can_abort_too(python: Any) -> None:
-    # The kernel spares the first process the signals that it does not handle, among them that of abort(), which then has another way.
-    assert python.inside("os.abort()").code == -11
+def test_a_runner_can_abort(python: Any) -> None:
+    # As the first process of its namespace it is spared signals that it does not handle; abort() then has another way.
+    assert python.inside("os.abort()").code == (-6 if python.jail.own_ids else -11)
+
+
+@pytest.mark.parametrize("number", [2, 3, 6, 9, 11, 13, 15])
+def test_a_command_that_dies_of_a_signal_says_nothing_but_its_own_words(python: Any, number: int) -> None:
+    told = python.inside(
+        f"os.write(2, b'own words'); signal.signal({number}, signal.SIG_DFL) if {number} != 9 else None; os.kill(os.getpid(), {number}); time.sleep(60)",
+        **WHOLE,
+    )
+    assert (told.code, told.errors) == (-number, "own words")
+
+
+def test_a_command_reads_its_standard_input(python: Any) -> None:
+    confined = python.start("told(sys.stdin.read())", **WHOLE)
+    process = confined.start().result()
+    output, errors = process.communicate(b"some input", timeout=30)
+    end_group(process, kill_inside=confined.kill)
+    confined.release()
+    assert (output, errors) == (b'trying\n"some input"\n', b"")
 
 
 # -- commands -------------------------------------------------------------------------------------------------------
