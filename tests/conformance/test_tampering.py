@@ -79,7 +79,8 @@ def test_nothing_that_is_there_can_be_changed(executor: SnippetExecutor, strictn
         f"try {{ (function () {{ {directive} {attack} }})() }} catch (error) {{ if (!(error instanceof TypeError)) errors.push({json.dumps(name)} + error) }}"
         for name, attack in TAMPERING.items()
     )
-    tools = {"add": lambda a, b: a + b, "broken": lambda: {}["x"]}
+    nothing: dict[str, int] = {}
+    tools: dict[str, Callable[..., Any]] = {"add": lambda a, b: a + b, "broken": lambda: nothing["x"]}
     result = executor.execute(f"const errors = []; {attempts}\nif (errors.length) throw errors.join('\\n');{CHECKS}", tools).check()
     assert result.logs[0].text == 'still {"right":true}'
     assert result.value == {
