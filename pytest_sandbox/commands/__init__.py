@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_sandbox.commands.base import CommandExecutor
-    from pytest_sandbox.commands.process import CommandRecord, Process
+    from pytest_sandbox.commands.process import Process
+    from pytest_sandbox.commands.records import CommandRecord
     from pytest_sandbox.commands.result import CommandResult
     from pytest_sandbox.commands.streams import Stream
 
@@ -14,7 +15,7 @@ __all__ = ["CommandExecutor", "CommandRecord", "CommandResult", "Process", "Stre
 
 _HOMES = {
     "CommandExecutor": "base",
-    "CommandRecord": "process",
+    "CommandRecord": "records",
     "CommandResult": "result",
     "Process": "process",
     "Stream": "streams",

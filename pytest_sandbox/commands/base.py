@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from pytest_sandbox.commands.environment import merge_environment
 from pytest_sandbox.commands.masking import Secrets
-from pytest_sandbox.commands.process import KILL_TIMEOUT, CommandRecord, Process
+from pytest_sandbox.commands.process import KILL_TIMEOUT, Process
+from pytest_sandbox.commands.records import CommandRecord
 from pytest_sandbox.commands.result import CommandResult
 from pytest_sandbox.commands.whitelist import Whitelist
 from pytest_sandbox.commands.words import split_words

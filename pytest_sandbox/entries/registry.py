@@ -18,7 +18,7 @@ from pytest_sandbox.errors import EntriesInvalid, UnknownEntry
 
 if TYPE_CHECKING:
     from pytest_sandbox.commands.base import CommandExecutor
-    from pytest_sandbox.commands.process import CommandRecord
+    from pytest_sandbox.commands.records import CommandRecord
 
 __all__ = ["EntryRegistry", "LoadedEntry"]
 
