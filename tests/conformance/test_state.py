@@ -18,7 +18,7 @@ TRACES = {
     "property of the console": ("console.leak = 1", "console.leak !== undefined"),
     "property of codemode": ("codemode.leak = 1", "Object.keys(codemode).includes('leak')"),
     "registered symbol's description": ("globalThis[Symbol.for('leak')] = 1", "globalThis[Symbol.for('leak')] !== undefined"),
-    "statics of RegExp": ("/(leak)/.exec('leak')", "RegExp.$1 === 'leak'"),
+    "what RegExp remembers": ("/(leak)/.exec('leak')", "RegExp.$1 === 'leak'"),
     "lastIndex of a literal": ("const look = () => /a/g.lastIndex; /a/g.exec('a')", "/a/g.lastIndex !== 0"),
     "polyfill's class": (
         "URL.leak = 1; URL.prototype.leak = 1",
