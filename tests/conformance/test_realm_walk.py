@@ -123,7 +123,7 @@ def test_an_exhausted_stack_gives_nothing_of_the_runner_away(executor: SnippetEx
     # The deeper in the runner the stack ends, the more likely the error is one of its own realm.
     code = f"""
     const foreign = [], caught = [];
-    let left = 400;
+    let left = 60;
     function look(error) {{
       caught.push(1);
       if (!(error instanceof Error) || error.constructor.constructor !== Function || Object.getPrototypeOf(Object.getPrototypeOf(error)) === null) foreign.push(1);
