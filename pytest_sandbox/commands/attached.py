@@ -161,9 +161,9 @@ class AttachedProcess(Process):
     def _write(self, data: memoryview) -> None:
         with self._condition:
             # Several threads may write; one after the other.
-            self._condition.wait_for(lambda: self._pending is None or self._streams is None)
+            self._wait_for(lambda: self._pending is None or self._streams is None)
             self._begin(data)
-            self._condition.wait_for(lambda: self._pending is None or self._streams is None)
+            self._wait_for(lambda: self._pending is None or self._streams is None)
             if self._stdin_error or self._pending is not None:
                 self._pending = None
                 raise BrokenPipeError

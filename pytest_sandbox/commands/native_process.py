@@ -186,6 +186,16 @@ class NativeProcess(Process):
                 self._check_finished()
             self._condition.notify_all()
 
+    def _empty(self, pipe: _Pipe) -> None:
+        """Take over what the process has left in a pipe when it exited; a pipe is small."""
+        if pipe.output.ended:
+            return
+        pipe.left = pipe.content()
+        with contextlib.suppress(BlockingIOError):
+            while pipe.left > 0 and (data := os.read(pipe.file.fileno(), pipe.left)):
+                pipe.left -= len(data)
+                pipe.output.feed(data)
+
     def _resume(self, pipe: _Pipe) -> None:
         if self._drained(pipe):
             pipe.end()
@@ -202,10 +212,10 @@ class NativeProcess(Process):
     def _write(self, data: memoryview) -> None:
         with self._condition:
             # Several threads may write; one after the other.
-            self._condition.wait_for(lambda: self._pending is None or self._returncode is not None)
+            self._wait_for(lambda: self._pending is None or self._returncode is not None)
             self._pending = data
             self._push()
-            self._condition.wait_for(lambda: self._pending is None or self._returncode is not None)
+            self._wait_for(lambda: self._pending is None or self._returncode is not None)
             if self._stdin_error or self._pending is not None:
                 self._pending = None
                 raise BrokenPipeError
@@ -287,8 +297,7 @@ class NativeProcess(Process):
             self._close_stdin()
             self._drain_until = time.monotonic() + _DRAIN
             for pipe in self._pipes:
-                if not pipe.output.ended:
-                    pipe.left = pipe.content()
+                self._empty(pipe)
             pump().call_at(self._drain_until, self._end_drain)
             self._exited(code if code >= 0 else 128 - code, -code if code < 0 else None)
 

@@ -13,7 +13,7 @@ from typing import Final, Literal, Self
 
 from pytest_sandbox.commands.records import CommandRecord
 from pytest_sandbox.commands.result import signal_name
-from pytest_sandbox.commands.streams import Output, Stream
+from pytest_sandbox.commands.streams import Output, Stream, wait_pressing
 from pytest_sandbox.errors import EngineError, InvalidArgument, ProcessStateError, ProcessTimeout, SandboxError
 from pytest_sandbox.limits import check_seconds
 from pytest_sandbox.result import Usage
@@ -165,13 +165,8 @@ class Process(ABC):
         limit = check_seconds("timeout", timeout)
         self._check_started("wait")
         with self._condition:
-            pressed = [output for output in (self._stdout, self._stderr) if output.press()]
-            try:
-                if not self._condition.wait_for(self._has_ended, limit):
-                    raise ProcessTimeout(self.command, limit or 0.0)
-            finally:
-                for output in pressed:
-                    output.release()
+            if not self._wait_for(self._has_ended, limit):
+                raise ProcessTimeout(self.command, limit or 0.0)
             if self._failure is not None:
                 raise self._failure
             assert self._returncode is not None
@@ -216,16 +211,11 @@ class Process(ABC):
                 self._stdin_open = False
                 self._close_stdin()
                 return
-            pressed = [output for output in (self._stdout, self._stderr) if output.press()]
         try:
             self._write(view)
         except BrokenPipeError:
             state = "does not read its input any more" if self._returncode is None else "has exited"
             raise ProcessStateError(operation, self.command, state, "write while it runs and reads") from None
-        finally:
-            with self._condition:
-                for output in pressed:
-                    output.release()
 
     def signal(self, n: int) -> None:
         """Send a signal: on `exec.native` to the whole process group, on `exec.docker` to the container's program.
@@ -330,6 +320,10 @@ class Process(ABC):
         self._finish()
         self._condition.notify_all()
 
+    def _wait_for(self, predicate: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Wait, with the lock held, for something that the process may be too stuck in its output to do."""
+        return wait_pressing(self._condition, (self._stdout, self._stderr), predicate, timeout)
+
     def _has_ended(self) -> bool:
         return self._returncode is not None or self._failure is not None
 
@@ -360,10 +354,7 @@ class Process(ABC):
 
     def _wait_exit(self, timeout: float) -> None:
         with self._condition:
-            pressed = [output for output in (self._stdout, self._stderr) if output.press()]
-            self._condition.wait_for(self._has_ended, timeout)
-            for output in pressed:
-                output.release()
+            self._wait_for(self._has_ended, timeout)
 
     def _stream(self, output: Output) -> Stream:
         with self._condition:

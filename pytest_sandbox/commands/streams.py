@@ -6,25 +6,29 @@ Memory is bounded, and nothing deadlocks. The rules, in order:
 * a stream that nobody has asked for keeps its first `limit` bytes and counts the rest, so that a chatty process runs on;
 * a stream that somebody has asked for loses nothing: production pauses while its window is full;
 * except when a thread waits for the process (`wait`, `write_stdin`, a `read()` of everything or of the other stream) and nobody
-  else reads the stream: then it, too, keeps `limit` bytes, because a pause would last for ever.
+  else reads the stream: then it, too, keeps `limit` bytes, because a pause would last for ever. A stream that nobody has read yet
+  is given a second for its reader to come.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from pytest_sandbox.errors import InvalidArgument, ProcessStateError
 
-__all__ = ["CHUNK", "Excerpt", "Output", "Stream"]
+__all__ = ["CHUNK", "Excerpt", "Output", "Stream", "wait_pressing"]
 
 CHUNK: Final = 1 << 20
 """Bytes that are taken from a process at once, at most; also the size of a pipe that is busy."""
 WINDOW: Final = 4 * CHUNK
 """Bytes that may wait for a reader before production pauses."""
 LEAST_WINDOW: Final = 64 * 1024
+PATIENCE: Final = 1.0
+"""Seconds that a full stream waits for its first reader while somebody waits for the process."""
 MOST_LINE: Final = CHUNK
 _EXCERPT: Final = 8 * 1024
 
@@ -73,6 +77,7 @@ class Output:
         self.taken = False
         self.closed = False
         self.paused = False
+        self._paused_at = 0.0
         self.resume: Callable[[], None] | None = None
         """Starts production again after a pause; set by whoever produces."""
         self._chunks: deque[bytes] = deque()
@@ -87,11 +92,15 @@ class Output:
         """Return how many bytes may be produced now; 0 asks for a pause, until `resume` is called."""
         if self.closed or self._pressed or not self.taken:
             return CHUNK
-        window = min(max(self.limit, LEAST_WINDOW), WINDOW)
+        window = self._window()
         # A little room is not worth a system call.
         room = window - self._size
-        self.paused = room < window // 4
-        return 0 if self.paused else min(room, CHUNK)
+        if room >= window // 4:
+            return min(room, CHUNK)
+        if not self.paused:
+            self.paused = True
+            self._paused_at = time.monotonic()
+        return 0
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes."""
@@ -123,9 +132,12 @@ class Output:
         """Let production go on although the current thread, which is about to wait, may be the only reader.
 
         Returns:
-            Whether `release` must be called afterwards.
+            Whether `release` must be called afterwards; False when that is not needed, or not yet.
         """
-        if self._reader is not None and self._reader is not threading.current_thread() and self._reader.is_alive():
+        reader = self._reader
+        if not self.taken or (reader is not None and reader is not threading.current_thread() and reader.is_alive()):
+            return False
+        if reader is None and not (self.paused and time.monotonic() - self._paused_at >= PATIENCE):
             return False
         self._pressed += 1
         self._go_on()
@@ -143,7 +155,7 @@ class Output:
             self.forget()
         else:
             data = self._take_some(size)
-        if self.paused and self._size <= min(max(self.limit, LEAST_WINDOW), WINDOW) // 2:
+        if self.paused and self._size <= self._window() // 2:
             self._go_on()
         return data
 
@@ -162,6 +174,11 @@ class Output:
     def waiting(self) -> int:
         """Bytes that are there to be read."""
         return self._size
+
+    def _window(self) -> int:
+        """Return how many bytes may wait: as many as are kept anyway, or just enough for a reader that is at it."""
+        window = max(self.limit, LEAST_WINDOW)
+        return window if self._reader is None else min(window, WINDOW)
 
     def _take_some(self, size: int) -> bytes:
         pieces: list[bytes] = []
@@ -183,6 +200,37 @@ class Output:
             self.paused = False
             if self.resume is not None:
                 self.resume()
+
+
+def wait_pressing(
+    condition: threading.Condition, outputs: Sequence[Output], predicate: Callable[[], bool], timeout: float | None = None
+) -> bool:
+    """Wait until the predicate holds, without being stuck because nobody reads one of the outputs.
+
+    Args:
+        condition: held by the caller.
+        outputs: what may hold the process up.
+        predicate: called whenever something has happened.
+        timeout: seconds, or None for ever.
+
+    Returns:
+        Whether the predicate holds.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    pressed: list[Output] = []
+    try:
+        while True:
+            pressed += [output for output in outputs if output not in pressed and output.press()]
+            left = None if deadline is None else deadline - time.monotonic()
+            # Readers come and go: look again now and then, unless that cannot matter any more.
+            pause = left if len(pressed) == len(outputs) else PATIENCE / 2 if left is None else min(left, PATIENCE / 2)
+            if condition.wait_for(predicate, pause):
+                return True
+            if left is not None and left <= 0:
+                return False
+    finally:
+        for output in pressed:
+            output.release()
 
 
 class Stream:
@@ -220,16 +268,12 @@ class Stream:
         with self._condition:
             self._check()
             output.note_reader()
-            # Or else the process, stuck in its other stream, would never write to this one.
-            pressed = [each for each in ((output, self._other) if size < 0 else (self._other,)) if each.press()]
-            try:
-                while not output.ended and (size < 0 or (size > 0 and not output.waiting)):
-                    self._condition.wait()
-                    self._check()
-                return output.take(size)
-            finally:
-                for each in pressed:
-                    each.release()
+            # Stuck in its other stream, the process would never write to this one.
+            outputs = (output, self._other) if size < 0 else (self._other,)
+            if size != 0:
+                wait_pressing(self._condition, outputs, lambda: self._is_ready(size))
+            self._check()
+            return output.take(size)
 
     def read_text(self) -> str:
         """Return everything until the end as text; what is not UTF-8 becomes U+FFFD.
@@ -286,6 +330,10 @@ class Stream:
         return (
             f"<Stream {output.name} of {self._command!r}: {output.total} bytes, {output.waiting} unread, {output.dropped} dropped>"
         )
+
+    def _is_ready(self, size: int) -> bool:
+        output = self._output
+        return output.ended or output.closed or self._state() == "closed" or (size > 0 and output.waiting > 0)
 
     def _check(self) -> None:
         operation = f"read {self._output.name}"

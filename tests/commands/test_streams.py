@@ -385,6 +385,36 @@ def test_a_writer_that_waits_is_woken_when_the_process_is_closed(make_native: Ma
     assert len(caught) == 1
 
 
+def test_a_reader_that_begins_late_loses_nothing_although_somebody_waits(make_native: MakeNative) -> None:
+    size = 30_000_000
+    with make_native(output_limit=1000).exec(f"head -c {size} /dev/zero") as process:
+        out = process.stdout_stream()
+        totals: list[int] = []
+        waits = threading.Event()
+
+        def read() -> None:
+            waits.wait(10)
+            time.sleep(0.3)  # not a synchronisation: a thread that the system lets begin late
+            totals.append(sum(map(len, out)))
+
+        thread = threading.Thread(target=read)
+        process.start()
+        thread.start()
+        waits.set()
+        assert process.wait(60) == 0
+        thread.join(60)
+    assert totals == [size]
+
+
+def test_counts_are_complete_when_wait_returns(make_native: MakeNative) -> None:
+    for size in (100, 70_000, 900_000, 3_000_000):
+        with make_native(output_limit=1000).exec(both(size)) as process:
+            out, err = process.stdout_stream(), process.stderr_stream()
+            process.start()
+            assert process.wait(60) == 0
+            assert (out.total, err.total) == (size, size)
+
+
 def test_several_threads_write_whole_pieces(make_native: MakeNative) -> None:
     with make_native().exec("sh -c 'sort | uniq -c'") as process:
         out = process.stdout_stream()
