@@ -225,7 +225,8 @@ class Runner:
                     return
                 del self._output[:written]
         except BrokenPipeError:
-            self._output.clear()  # it is dying: the end of its output tells
+            # It is dying: the end of its output tells. The buffer cannot be cleared, as the error's frames still hold a view of it.
+            self._output = bytearray()
 
     def _wait(self, link: Link, timeout: float) -> bool:
         """Wait for something to read or to write, and read; return whether there was anything."""
