@@ -27,7 +27,7 @@ class Confinement:
         writable: files and folders of the host that can be written.
         symlinks: symbolic links to make, with their targets.
         tmpfs: empty private folders in memory, with their sizes in bytes.
-        copies: files to copy from the host into a folder of `tmpfs`, writable inside: their place there, and their source.
+        copies: files to make in a folder of `tmpfs`, writable inside, with their content.
         network: "none" is a network namespace with an unreachable loopback device; "host" is the host's network.
         proc: whether /proc is there, with the processes of the jail only.
         forks: whether more processes can be made.
@@ -45,7 +45,7 @@ class Confinement:
     writable: tuple[str, ...] = ()
     symlinks: Mapping[str, str] = field(default_factory=dict)
     tmpfs: Mapping[str, int] = field(default_factory=lambda: {"/tmp": 16 * _MIB})
-    copies: Mapping[str, str] = field(default_factory=dict)
+    copies: Mapping[str, bytes] = field(default_factory=dict)
     network: Literal["none", "host"] = "none"
     proc: bool = True
     forks: bool = False

@@ -98,7 +98,7 @@ class Jail:
             inside: what it sees and may use.
 
         Raises:
-            OSError: when no user id is free, or a file to copy cannot be read (the machine's fault).
+            OSError: when no user id or no descriptor is free (the machine's fault).
             ValueError: when the program's path has a "=" and the environment a variable of the loader, which env cannot tell apart.
         """
         host_id = claim() if self.own_ids and inside.owner is None else None
@@ -137,10 +137,8 @@ class Confined:
         try:
             program = filter_program(platform.machine(), forks=inside.forks, sockets=inside.sockets)
             options = [*_options(jail, inside, early), "--seccomp", str(self._pass(program))]
-            for place, source in inside.copies.items():
-                descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
-                self._descriptors.append(descriptor)
-                options += ["--perms", "0666", "--file", str(descriptor), place]
+            for place, content in inside.copies.items():
+                options += ["--perms", "0666", "--file", str(self._pass(content)), place]
             # The options go through a descriptor, so that no other user can read the environment from our arguments.
             arguments = self._pass(b"".join(os.fsencode(option) + b"\0" for option in options))
         except BaseException:

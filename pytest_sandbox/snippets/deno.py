@@ -68,8 +68,8 @@ class DenoExecutor(LocalExecutor):
 
     def _set_up(self) -> None:
         super()._set_up()
-        self._folder = Path(tempfile.mkdtemp(prefix="pytest-sandbox-deno-"))
-        self._template: Path | None = None
+        self._template: dict[str, bytes] = {}
+        self._folder = None if self._jail is not None else Path(tempfile.mkdtemp(prefix="pytest-sandbox-deno-"))
 
     def _find_runtime(self) -> None:
         self._deno = find_deno(self.name, path=self.options.deno)
@@ -87,32 +87,30 @@ class DenoExecutor(LocalExecutor):
         if self._jail is not None:
             return self._start_in(self._jail)
         home = Path(tempfile.mkdtemp(dir=self._folder))
-        template = self._template
-        if template is not None:
-            shutil.copytree(template, home, dirs_exist_ok=True)
+        for name, content in self._template.items():
+            (home / name).write_bytes(content)
         process = spawn_soon(self._command(), env={**ENVIRONMENT, **_ENVIRONMENT, "DENO_DIR": str(home)})
         starting = StartingProcess(process, on_end=lambda: shutil.rmtree(home, ignore_errors=True))
         return Runner(self.name, starting, on_ready=lambda _ready: self._keep_template(home))
 
     def _start_in(self, jail: Jail) -> Runner:
         # Here that folder is in memory, and the kernel limits its size.
-        copies = {}
-        if self._template is not None:
-            copies = {f"{_HOME}/{path.name}": str(path) for path in self._template.iterdir() if path.is_file()}
+        copies = {f"{_HOME}/{name}": content for name, content in self._template.items()}
         inside = replace(self._inside, tmpfs={**self._inside.tmpfs, _HOME: _HOME_SIZE}, copies=copies)
         starting = self._start_jailed(jail, {**ENVIRONMENT, **_ENVIRONMENT, "DENO_DIR": _HOME}, inside)
         return Runner(self.name, starting, on_ready=lambda _ready: self._keep_template(starting.root / _HOME[1:]))
 
     def _keep_template(self, home: Path) -> None:
-        if self._template is None:
-            template = Path(tempfile.mkdtemp(dir=self._folder))
+        if not self._template:
             with contextlib.suppress(OSError):  # then the next runner starts as slowly as this one, and is asked again
-                shutil.copytree(home, template, dirs_exist_ok=True)
-                self._template = template
+                # A link would be followed out of the jail; Deno makes none.
+                files = [entry.path for entry in os.scandir(home) if entry.is_file(follow_symlinks=False)]
+                self._template = {os.path.basename(path): Path(path).read_bytes() for path in files}
 
     def _shut_down(self) -> None:
         super()._shut_down()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
     def max_runners(self) -> int:
