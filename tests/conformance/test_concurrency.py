@@ -83,9 +83,48 @@ def test_a_kill_hits_nobody_else(make_executor: MakeExecutor) -> None:
 
 
 def test_hundreds_of_executions_in_a_row_all_work(executor: SnippetExecutor) -> None:
-    count = 60 if executor.info.fresh != "realm" else 300
+    count = 20 if executor.info.fresh != "realm" else 200
     for number in range(count):
         assert executor.execute(f"return {number}").check().value == number
+
+
+def test_all_kinds_of_outcomes_at_once_do_not_mix(make_executor: MakeExecutor) -> None:
+    executor = make_executor(max_runners=2)
+    executor.execute("return 1").check()
+
+    def broken(number: int) -> None:
+        raise ValueError(f"tool {number}")
+
+    def one(number: int) -> None:
+        kind = number % 6
+        tools: dict[str, Callable[..., object]] = {"same": lambda value: value, "broken": broken}
+        codes = {
+            0: f"return await codemode.same({number})",
+            1: f"throw new RangeError('error {number}')",
+            2: f"return ({number} +",
+            3: f"console.log('busy {number}'); for (;;) {{}}",
+            4: f"await codemode.broken({number})",
+            5: f"console.log('log {number}'); return new Map([[{number}, new Set([{number}n])]])",
+        }
+        result = executor.execute(codes[kind], tools, timeout=0.3 if kind == 3 else 30)
+        error = result.error
+        if kind == 0:
+            assert result.check().value == number
+        elif kind == 1:
+            assert error is not None and (error.name, error.message) == ("RangeError", f"error {number}")
+        elif kind == 2:
+            assert error is not None and error.kind == "syntax"
+        elif kind == 3:
+            # On a busy machine it may not even have begun to run by then.
+            assert error is not None and error.kind == "timeout" and result.output in ("", f"busy {number}\n")
+        elif kind == 4:
+            assert error is not None and (error.name, error.message) == ("ValueError", f"tool {number}")
+        else:
+            assert result.check().value == {number: {number}} and result.output == f"log {number}\n"
+
+    with ThreadPoolExecutor(8) as threads:
+        for future in [threads.submit(one, number) for number in range(48)]:
+            future.result(120)
 
 
 def test_many_threads_can_close_and_execute_at_will(make_executor: MakeExecutor) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import signal
 import threading
 import time
@@ -28,6 +28,22 @@ def new_runners(before: set[int], runners: Runners) -> list[psutil.Process]:
     return [process for pid, process in runners().items() if pid not in before]
 
 
+def kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended with the one before
+            process.kill()
+
+
+WORK = "const end = Date.now() + 200; while (Date.now() < end);"
+"""A snippet that begins so has used more CPU time than any runner that was only started."""
+
+
+def busiest(before: set[int], runners: Runners) -> psutil.Process:
+    """Return the runner in use: others may be kept ready for the next execution."""
+    programs = [process for process in new_runners(before, runners) if process.name() != "bwrap"]
+    return max(programs, key=lambda process: sum(process.cpu_times()[:2]))
+
+
 def test_a_runner_killed_while_a_tool_runs_is_a_crash_and_the_next_execution_works(
     make_executor: MakeExecutor, runners: Runners
 ) -> None:
@@ -37,8 +53,7 @@ def test_a_runner_killed_while_a_tool_runs_is_a_crash_and_the_next_execution_wor
 
     def kill_runner() -> None:
         calls.append(1)
-        for process in new_runners(before, runners):
-            process.kill()
+        kill(new_runners(before, runners))
 
     result = executor.execute("console.log('begun'); await codemode.kill(); return 1", {"kill": kill_runner}, timeout=20)
     assert result.error is not None
@@ -55,8 +70,7 @@ def test_a_runner_killed_while_it_computes_is_a_crash(make_executor: MakeExecuto
 
     def kill_soon() -> None:
         begun.wait(20)
-        for process in new_runners(before, runners):
-            process.kill()
+        kill(new_runners(before, runners))
 
     killer = threading.Thread(target=kill_soon)
     killer.start()
@@ -72,8 +86,7 @@ def test_a_runner_killed_while_idle_is_replaced_without_anybody_noticing(make_ex
     executor = make_executor(max_runners=1)
     executor.execute("return 1").check()
     idle = new_runners(before, runners)
-    for process in idle:
-        process.kill()
+    kill(idle)
     psutil.wait_procs(idle, timeout=10)
     assert executor.execute("return 1+1").check().value == 2
 
@@ -83,14 +96,52 @@ def test_a_runner_that_is_stopped_ends_at_the_timeout(make_executor: MakeExecuto
     executor = make_executor(max_runners=1)
 
     def stop_runner() -> None:
-        # The oldest is the one in use; where every execution has its own, the others are kept ready for the next.
-        programs = [process for process in new_runners(before, runners) if process.name() != "bwrap"]
-        oldest = min(programs, key=lambda process: process.create_time())
-        os.kill(oldest.pid, signal.SIGSTOP)
+        busiest(before, runners).suspend()
 
-    result = executor.execute("await codemode.stop(); return 1", {"stop": stop_runner}, timeout=1)
+    result = executor.execute(f"{WORK} await codemode.stop(); return 1", {"stop": stop_runner}, timeout=1)
     assert result.error is not None
     assert result.error.kind == "timeout"
+    assert executor.execute("return 1+1").check().value == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_a_crash_says_how_the_runner_ended(make_executor: MakeExecutor, runners: Runners, number: signal.Signals) -> None:
+    before = set(runners())
+    executor = make_executor(max_runners=1)
+
+    def hit() -> None:
+        busiest(before, runners).send_signal(number)
+
+    result = executor.execute(f"{WORK} await codemode.hit(); for (;;) {{}}", {"hit": hit}, timeout=20)
+    assert result.error is not None
+    assert result.error.kind == "crash"
+    # Through a jail, the number arrives as an exit code, as shells have it.
+    assert number.name in result.error.message or f"exit code {128 + number}" in result.error.message, result
+    assert executor.execute("return 1+1").check().value == 2
+
+
+def test_a_runner_that_is_stopped_while_idle_costs_one_timeout(make_executor: MakeExecutor, runners: Runners) -> None:
+    before = set(runners())
+    executor = make_executor(max_runners=1)
+    if executor.info.fresh != "realm":
+        pytest.skip("no runner of it waits for another execution")
+    executor.execute("return 1").check()
+    for process in new_runners(before, runners):
+        if process.name() != "bwrap":
+            process.suspend()
+    result = executor.execute("return 2", timeout=0.5)
+    assert result.error is not None and result.error.kind == "timeout"
+    assert executor.execute("return 3").check().value == 3
+
+
+def test_runners_killed_again_and_again_are_replaced_again_and_again(make_executor: MakeExecutor, runners: Runners) -> None:
+    before = set(runners())
+    executor = make_executor(max_runners=1)
+    for number in range(4):
+        # At any moment: while it starts, while it is idle, or while it is being used.
+        kill(new_runners(before, runners))
+        result = executor.execute(f"await new Promise(done => setTimeout(done, {number})); return {number}", timeout=20)
+        assert result.ok or (result.error is not None and result.error.kind == "crash"), result
     assert executor.execute("return 1+1").check().value == 2
 
 

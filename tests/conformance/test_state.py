@@ -47,6 +47,36 @@ def test_console_counters_begin_anew(executor: SnippetExecutor) -> None:
         assert executor.execute("console.count('x')").output == "x: 1\n"
 
 
+def test_handles_of_timers_begin_anew(executor: SnippetExecutor) -> None:
+    first = executor.execute("return [setTimeout(() => {}, 1), setTimeout(() => {}, 1)]").check().value
+    assert first[0] != first[1]
+    assert executor.execute("return [setTimeout(() => {}, 1), setTimeout(() => {}, 1)]").check().value == first
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "throw new Error('x')",
+        "return 1",
+        "for (;;) {}",
+        "return () => 1",
+        "return ((",
+        "codemode.nope()",
+        "console.group('G'); return 2",
+    ],
+)
+def test_the_way_in_which_an_execution_ends_leaves_no_trace_either(
+    make_executor: Callable[..., SnippetExecutor], ending: str
+) -> None:
+    executor = make_executor(max_runners=1)
+    executor.execute(
+        f"globalThis.leak = 1; console.group('leak'); console.time('leak'); /(leak)/.test('leak'); {ending}", timeout=0.5
+    )
+    result = executor.execute("console.log('flat'); console.timeEnd('leak'); return [typeof leak, RegExp.$1 === 'leak']").check()
+    assert result.value == ["undefined", False]
+    assert result.output == "flat\nleak: no such timer\n"
+
+
 def test_timers_and_promises_of_an_execution_end_with_it(make_executor: Callable[..., SnippetExecutor]) -> None:
     executor = make_executor(max_runners=1)
     calls: list[str] = []

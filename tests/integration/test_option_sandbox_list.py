@@ -42,7 +42,7 @@ def test_real_executors_are_listed_with_their_versions(pytester: pytest.Pytester
     result.stdout.re_match_lines(
         [
             r"isolated-vm  available    isolated-vm 7\.\d+\.\d+, node \d+\.\d+\.\d+ \(/.*\), fresh realm, jail ",
-            r"deno         available    deno \d+\.\d+\.\d+, ",
+            r"deno         available    deno \d+\.\d+\.\d+ \(/.*\), fresh process, jail ",
             r"container    ",
             r"vm2          available    vm2 3\.\d+\.\d+, node \d+\.\d+\.\d+ \(/",
         ]
