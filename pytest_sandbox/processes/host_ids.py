@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
-import random
+import secrets
 import socket
 from typing import Final
 
@@ -53,7 +53,7 @@ def claim() -> HostId:
     if not lent:
         raise OSError("this process runs in a user namespace that has no user ids to spare")
     for _ in range(_TRIES):
-        number = random.choice(lent)
+        number = secrets.choice(lent)  # not from `random`: its state belongs to the tests
         mark = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             mark.bind(f"\0pytest-sandbox-uid-{number}")

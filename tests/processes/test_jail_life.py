@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -197,10 +198,10 @@ def test_a_user_id_is_lent_to_one_jail_at_a_time_on_the_whole_machine() -> None:
     try:
         assert one.number in mapped_ids()
         code = f"""
-            import random, sys
+            import sys
             sys.path.insert(0, {str(ROOT)!r})
             from pytest_sandbox.processes import host_ids
-            host_ids.random.choice = lambda ids: {one.number}
+            host_ids.secrets.choice = lambda ids: {one.number}
             try: print("claimed", host_ids.claim().number)
             except OSError as error: print(error)
         """
@@ -210,6 +211,12 @@ def test_a_user_id_is_lent_to_one_jail_at_a_time_on_the_whole_machine() -> None:
         assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"claimed {one.number}\n"
     finally:
         one.release()
+
+
+def test_the_random_numbers_of_the_tests_are_left_alone(python: Any) -> None:
+    state = random.getstate()
+    python.inside("told(1)")
+    assert random.getstate() == state
 
 
 def descriptors() -> set[str]:
