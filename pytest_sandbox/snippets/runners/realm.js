@@ -22,6 +22,7 @@
   const MAX_DEPTH = 100; // as in values.py
   const OUTPUT_FACTOR = 16; // past this many times the output limit, the execution ends
   const TEXT_MOST = 16384; // characters of a name, message or stack that cross
+  const PIECES_MOST = 4096; // pieces of text that are collected before they are joined
   const CAUSES_MOST = 5; // links of a chain of causes that cross
 
   const { apply, defineProperty, deleteProperty, getOwnPropertyDescriptor, getPrototypeOf, ownKeys } = Reflect;
@@ -238,10 +239,6 @@
     }
   }
 
-  function keyPath(path, key) {
-    return /^[\p{ID_Start}$_][\p{ID_Continue}$]*$/u.test(key) ? `${path}.${key}` : `${path}[${stringify(key.slice(0, 40))}]`;
-  }
-
   // What has no counterpart in Python, with what to do instead.
   const FOREIGN = [
     [ThePromise, "a Promise cannot cross; await it first"],
@@ -267,25 +264,54 @@
     return false;
   }
 
-  // Write a value as JSON text. `most` bounds the text's length, so that a small object with shared parts cannot grow without end.
+  // The steps from a value to its parts, in the words of a path.
+  const STEPS = {
+    index: (path, index) => `${path}[${index}]`,
+    key: (path, key) =>
+      /^[\p{ID_Start}$_][\p{ID_Continue}$]*$/u.test(key) ? `${path}.${key}` : `${path}[${stringify(key.slice(0, 40))}]`,
+    mapKey: (path, index) => `${path} key ${index}`,
+    mapValue: (path, key) => `${path}.get(${typeof key === "string" ? stringify(key.slice(0, 40)) : typeof key})`,
+    member: (path, index) => `${path} member ${index}`,
+    cause: (path) => `${path}.cause`,
+  };
+
+  // Write values as JSON text. `most` bounds the length of all of it, so that a small object with shared parts cannot grow without
+  // end. The text is collected in pieces (put together one by one, they would need several times its size), and the way to the part
+  // at hand is put into words only when it is refused.
   function encoder(most) {
-    let size = 0;
     const parents = [];
+    const steps = [];
+    const names = [];
+    let size = 0;
+    let root, depth, level, pieces, chunks;
 
-    function tooLarge(path) {
-      return new CannotCross(path, `it is larger than the limit result of ${most} bytes`, "result");
+    function refusal(reason, limit) {
+      let path = root;
+      for (let i = 0; i < level; i++) path = steps[i](path, names[i]);
+      return new CannotCross(path, reason, limit);
     }
 
-    function take(text, path) {
+    function tooLarge() {
+      return refusal(`it is larger than the limit result of ${most} bytes`, "result");
+    }
+
+    function put(text) {
       size += text.length;
-      if (size > most) throw tooLarge(path);
-      return text;
+      if (size > most) throw tooLarge();
+      pieces[pieces.length] = text;
+      if (pieces.length === PIECES_MOST) flush();
     }
 
-    function text(value, path) {
-      if (value.length > most) return take(value, path);
-      if (!isWellFormed(value)) throw new CannotCross(path, "a string with a lone surrogate cannot cross");
-      return take(stringify(value), path);
+    function flush() {
+      chunks[chunks.length] = pieces.join("");
+      pieces = [];
+    }
+
+    // JSON of a string; what is far too large, or no text, is refused first.
+    function quoted(text) {
+      if (text.length > most) throw tooLarge();
+      if (!isWellFormed(text)) throw refusal("a string with a lone surrogate cannot cross");
+      return stringify(text);
     }
 
     function number(value) {
@@ -295,125 +321,147 @@
       return `${value}`;
     }
 
-    function list(items, path, depth, label) {
-      let out = take("[", path);
-      for (let i = 0; i < items.length; i++) {
-        if (i > 0) out += take(",", path);
-        out += encode(items[i], label ? `${path} ${label} ${i}` : `${path}[${i}]`, depth);
-      }
-      return out + take("]", path);
+    function part(step, name, value, lead) {
+      steps[level] = step;
+      names[level++] = name;
+      encode(value, lead);
+      level--;
     }
 
-    function pairs(entries, path, depth) {
-      let out = "";
-      let index = 0;
-      for (const [key, value, at] of entries) {
-        out += `${out === "" ? "" : ","}[${encode(key, `${path} key ${index++}`, depth)},${encode(value, at, depth)}]`;
-      }
-      return `[${out}]`;
+    function list(items, step, lead) {
+      put(`${lead}[`);
+      for (let i = 0; i < items.length; i++) part(step, i, items[i], i === 0 ? "" : ",");
+      put("]");
     }
 
-    function plain(value, path, depth) {
-      const names = keys(value);
-      const entries = [];
-      let tagged = false;
-      for (const name of names) {
+    function pairs(entries, keyStep, valueStep, tag, lead) {
+      put(`${lead}{"$":"${tag}","v":[`);
+      for (let i = 0; i < entries.length; i++) {
+        const [key, value] = entries[i];
+        part(keyStep, keyStep === STEPS.key ? key : i, key, i === 0 ? "[" : ",[");
+        part(valueStep, key, value, ",");
+        put("]");
+      }
+      put("]}");
+    }
+
+    function plain(value, lead) {
+      const own = keys(value);
+      if (own.includes("$")) {
+        const entries = own.map((name) => [name, value[name]]).filter(([, item]) => item !== undefined);
+        pairs(entries, STEPS.key, STEPS.key, "o", lead);
+        return;
+      }
+      let opening = `${lead}{`;
+      for (let i = 0; i < own.length; i++) {
+        const name = own[i];
         const item = value[name];
         if (item === undefined) continue;
-        if (name === "$") tagged = true;
-        entries.push([name, item, keyPath(path, name)]);
+        steps[level] = STEPS.key;
+        names[level++] = name;
+        encode(item, `${opening}${quoted(name)}:`);
+        level--;
+        opening = ",";
       }
-      if (tagged) return `{"$":"o","v":${pairs(entries, path, depth)}}`;
-      let out = "";
-      for (const [name, item, at] of entries) {
-        out += `${out === "" ? "" : take(",", at)}${text(name, at)}:${encode(item, at, depth)}`;
-      }
-      return `${take("{", path)}${out}}`;
+      put(opening === "," ? "}" : `${opening}}`);
     }
 
-    function error(value, path, depth) {
+    function error(value, lead) {
       const { cause } = value;
-      const inner = cause === undefined ? "" : `,"cause":${encode(cause, `${path}.cause`, depth)}`;
       const described = describe(value);
-      return `{"$":"e","v":${take(stringify({ ...described, stack: ownStack(described.stack) }), path).slice(0, -1)}${inner}}}`;
+      put(`${lead}{"$":"e","v":${stringify({ ...described, stack: ownStack(described.stack) }).slice(0, -1)}`);
+      if (cause !== undefined) part(STEPS.cause, "", cause, ',"cause":');
+      put("}}");
     }
 
-    function bytes(value, path) {
+    function bytes(value, lead) {
       const length = typedArrayLength(value);
       // Before it is encoded: what is far too large would fill the memory first.
-      if ((length * 4) / 3 > most) throw tooLarge(path);
-      return take(`{"$":"b","v":"${toBase64(value, length)}"}`, path);
+      if ((length * 4) / 3 > most) throw tooLarge();
+      put(`${lead}{"$":"b","v":"`);
+      put(toBase64(value, length));
+      put('"}');
     }
 
     // Only a constructor makes the real thing; whatever else inherits from its prototype has nothing inside.
-    function inside(read, value, path, name) {
+    function inside(read, value, name) {
       try {
         return read(value);
       } catch {
-        throw new CannotCross(path, `what only inherits from ${name}.prototype cannot cross; make it with new ${name}()`);
+        throw refusal(`what only inherits from ${name}.prototype cannot cross; make it with new ${name}()`);
       }
     }
 
-    function object(value, path, depth) {
-      if (isArray(value)) return list(value, path, depth);
+    function object(value, lead) {
+      if (isArray(value)) return list(value, STEPS.index, lead);
       const prototype = getPrototypeOf(value);
-      if (prototype === null || prototype === known.Object) return plain(value, path, depth);
+      if (prototype === null || prototype === known.Object) return plain(value, lead);
       const tag = typedArrayTag(value);
-      if (tag === "Uint8Array") return bytes(value, path);
-      if (tag !== undefined) throw new CannotCross(path, `a ${tag} cannot cross; use an array or a Uint8Array`);
+      if (tag === "Uint8Array") return bytes(value, lead);
+      if (tag !== undefined) throw refusal(`a ${tag} cannot cross; use an array or a Uint8Array`);
       if (inherits(value, known.Date)) {
-        const time = inside(dateGetTime, value, path, "Date");
-        if (time !== time) throw new CannotCross(path, "an invalid Date cannot cross");
-        return take(`{"$":"d","v":${time}}`, path);
+        const time = inside(dateGetTime, value, "Date");
+        if (time !== time) throw refusal("an invalid Date cannot cross");
+        return put(`${lead}{"$":"d","v":${time}}`);
       }
       if (inherits(value, known.Map)) {
         const entries = [];
-        const at = (key) => `${path}.get(${typeof key === "string" ? stringify(key.slice(0, 40)) : typeof key})`;
-        inside((map) => mapForEach(map, (item, key) => entries.push([key, item, at(key)])), value, path, "Map");
-        return `{"$":"m","v":${pairs(entries, path, depth)}}`;
+        inside((map) => mapForEach(map, (item, key) => entries.push([key, item])), value, "Map");
+        return pairs(entries, STEPS.mapKey, STEPS.mapValue, "m", lead);
       }
       if (inherits(value, known.Set)) {
         const members = [];
-        inside((set) => setForEach(set, (member) => members.push(member)), value, path, "Set");
-        return `{"$":"s","v":${list(members, path, depth, "member")}}`;
+        inside((set) => setForEach(set, (member) => members.push(member)), value, "Set");
+        list(members, STEPS.member, `${lead}{"$":"s","v":`);
+        return put("}");
       }
-      if (inherits(value, known.Error)) return error(value, path, depth);
-      for (const [foreign, reason] of FOREIGN) if (inherits(value, foreign)) throw new CannotCross(path, reason);
+      if (inherits(value, known.Error)) return error(value, lead);
+      for (const [foreign, reason] of FOREIGN) if (inherits(value, foreign)) throw refusal(reason);
       for (const name in lazy) {
         if (lazy[name].prototype !== undefined && inherits(value, lazy[name].prototype)) {
-          throw new CannotCross(path, `a ${name} cannot cross; turn it into a string first`);
+          throw refusal(`a ${name} cannot cross; turn it into a string first`);
         }
       }
-      return plain(value, path, depth);
+      return plain(value, lead);
     }
 
-    function encode(value, path, depth) {
+    function encode(value, lead) {
       switch (typeof value) {
         case "string":
-          return text(value, path);
+          return put(lead + quoted(value));
         case "number":
-          return take(number(value), path);
+          return put(lead + number(value));
         case "boolean":
-          return take(value ? "true" : "false", path);
+          return put(lead + (value ? "true" : "false"));
         case "bigint":
-          return take(`{"$":"n","v":"${bigintToString(value, 16)}"}`, path);
+          return put(`${lead}{"$":"n","v":"${bigintToString(value, 16)}"}`);
         case "undefined":
-          return take(depth === 0 ? '{"$":"u"}' : "null", path);
+          return put(lead + (depth === 0 ? '{"$":"u"}' : "null"));
         case "function":
-          throw new CannotCross(path, "a function cannot cross");
+          throw refusal("a function cannot cross");
         case "symbol":
-          throw new CannotCross(path, "a symbol cannot cross");
+          throw refusal("a symbol cannot cross");
       }
-      if (value === null) return take("null", path);
-      if (depth >= MAX_DEPTH) throw new CannotCross(path, `it is nested deeper than ${MAX_DEPTH} levels`);
-      if (parents.includes(value)) throw new CannotCross(path, "it contains itself; a cycle cannot cross");
-      parents.push(value);
-      const out = object(value, path, depth + 1);
-      parents.pop();
-      return out;
+      if (value === null) return put(`${lead}null`);
+      if (depth >= MAX_DEPTH) throw refusal(`it is nested deeper than ${MAX_DEPTH} levels`);
+      for (let i = 0; i < depth; i++) if (parents[i] === value) throw refusal("it contains itself; a cycle cannot cross");
+      parents[depth++] = value;
+      object(value, lead);
+      depth--;
     }
 
-    return encode;
+    // `outer` is the number of levels around the value.
+    return (value, path, outer) => {
+      root = path;
+      depth = outer;
+      level = 0;
+      pieces = [];
+      chunks = [];
+      encode(value, "");
+      if (pieces.length === 1 && chunks.length === 0) return pieces[0];
+      flush();
+      return chunks.length === 1 ? chunks[0] : chunks.join("");
+    };
   }
 
   function revive(wire) {
