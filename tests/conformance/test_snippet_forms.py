@@ -122,6 +122,9 @@ SYNTAX_ERRORS = {
     "assignment to a literal": ("1 = x", 1, 1),
     "duplicate constructor": ("class A { constructor() {} constructor() {} }", 1, 28),
     "new line in an async arrow": ("async\n() => 1", 2, 4),
+    "inside of a function without a name": ("async function () {\n  const x = ;\n}", 2, 13),
+    "function without a name or an end": ("function () {\n  return 1", 2, 11),
+    "more after a function without a name": ("function () { return 1 } foo", 1, 26),
 }
 
 

@@ -95,23 +95,28 @@ function endOfFunction(text, acorn) {
 
 /** Say where V8's error is: its own message has no position when a function body is parsed alone. */
 function locate(text, error, acorn) {
-  const located = firstError(text, acorn);
+  // Of a function without a name that cannot be parsed, V8 says only that it is no statement.
+  const isExpression = error.message === "Function statements require a function name";
+  const located = firstError(text, acorn, isExpression);
   if (located === undefined) return new SnippetSyntaxError(error.message);
   let { message } = error;
   // V8 speaks here of the braces that it put around the body.
   if (located.position >= text.trimEnd().length) message = "Unexpected end of input";
-  else if (message === "Single function literal required") message = located.message;
+  else if (isExpression || message === "Single function literal required") message = located.message;
   return new SnippetSyntaxError(message, located.line, located.column);
 }
 
 /** Some errors, such as `let await`, are errors only in an async function: as such the body is parsed second. */
-function firstError(text, acorn) {
-  for (const [head, tail, options] of [["", "", BODY_OPTIONS], ["async function snippet() {\n", "\n}", PARSER_OPTIONS]]) {
+function firstError(text, acorn, isExpression) {
+  const asBody = [["", "", BODY_OPTIONS], ["async function snippet() {\n", "\n}", PARSER_OPTIONS]];
+  for (const [head, tail, options] of isExpression ? [["(\n", "\n)", PARSER_OPTIONS]] : asBody) {
     try {
       acorn.parse(head + text + tail, options);
-    } catch ({ message, pos, loc }) {
-      const line = loc && loc.line - (head === "" ? 0 : 1);
-      return { position: pos - head.length, line, column: loc && loc.column + 1, message: message.replace(/ \(\d+:\d+\)$/, "") };
+    } catch ({ message, pos }) {
+      if (pos === undefined) return { message }; // the parser itself gave up
+      const position = Math.min(pos - head.length, text.length);
+      const { line, column } = acorn.getLineInfo(text, position);
+      return { position, line, column: column + 1, message: message.replace(/ \(\d+:\d+\)$/, "") };
     }
   }
   return undefined;
