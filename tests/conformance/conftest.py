@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from pytest_sandbox import ExecuteResult, SnippetError, SnippetExecutor, create_executor
+from pytest_sandbox import ExecuteResult, Limits, SnippetError, SnippetExecutor, create_executor
 from pytest_sandbox.errors import ExecutorUnavailable, SandboxError
 from pytest_sandbox.snippets.differences import DIFFERENCES, differences_of
 
@@ -126,6 +126,18 @@ def workshop(request: pytest.FixtureRequest) -> Iterator[Workshop]:
 def executor(subject: Subject, workshop: Workshop) -> SnippetExecutor:
     """The executor under test, shared with other tests: what one does to it must not hurt the next."""
     return workshop.shared(subject)
+
+
+@pytest.fixture
+def narrow_executor(subject: Subject, workshop: Workshop) -> SnippetExecutor:
+    """Like `executor`, with one runner, so that what can be used again is used again at once."""
+    return workshop.shared(subject, max_runners=1)
+
+
+@pytest.fixture
+def small_executor(subject: Subject, workshop: Workshop) -> SnippetExecutor:
+    """Like `executor`, with little memory."""
+    return workshop.shared(subject, limits=Limits(memory=96 * 2**20, timeout=20))
 
 
 @pytest.fixture

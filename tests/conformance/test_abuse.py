@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,11 +16,14 @@ from pytest_sandbox import Limits, SnippetExecutor
 MakeExecutor = Callable[..., SnippetExecutor]
 Runners = Callable[[], dict[int, psutil.Process]]
 
-TIMEOUT = 0.6
+TIMEOUT = 0.4
 """Seconds that an endless snippet gets here."""
 
 PUNCTUAL = 2.0
 """Seconds past its deadline that an execution may take on a busy machine; on a quiet one it is a quarter of a second."""
+
+RECOVERY = 2.0
+"""Seconds in which the next execution after an attack has its result, on a quiet machine."""
 
 MIB = 1024 * 1024
 
@@ -45,11 +50,6 @@ ENDLESS = {
     "one BigInt to text": "const n = 7n ** 30000000n; return n.toString().length",
     "storm of promises that are rejected": "for (;;) await Promise.reject(1).catch(() => {})",
     "async generator that never ends": "for await (const x of (async function* () { for (;;) yield 1 })()) {}",
-    "callback of a builtin that loops": "[1].forEach(() => { for (;;) {} })",
-    "date, number and text in turns": "for (;;) { new Date(8e14).toISOString(); (0.1).toFixed(99); 'x'.padEnd(1e5).trim() }",
-    "class that loops while it is made": "class A { static { for (;;) {} } }",
-    "finally that loops": "try { throw 1 } finally { for (;;) {} }",
-    "interval that loops": "setInterval(() => { for (;;) {} }, 1); await new Promise(() => {})",
     "url of many parts": "for (;;) new URL('http://a/' + 'x/../'.repeat(1e4))",
     "BigInt to text": "let n = 3n ** 2000000n; for (;;) n.toString()",
     "stringify again and again": "const a = Array.from({ length: 2e5 }, (_, i) => ({ i })); for (;;) JSON.stringify(a)",
@@ -75,6 +75,14 @@ GREEDY = {
 }
 
 
+def goes_on(executor: SnippetExecutor) -> None:
+    """Check that an executor works, within a time that grows with what else the machine has to do."""
+    started = time.monotonic()
+    assert executor.execute("return 1+1").check().value == 2
+    busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    assert time.monotonic() - started < RECOVERY * busy
+
+
 def attack(executor: SnippetExecutor, code: str, tools: dict[str, Callable[..., object]]) -> None:
     """Execute an endless snippet whose first act is a witness; it must end at its timeout, and the executor must go on."""
     # Where the machine is too busy to come to the witness in time, once more with more time.
@@ -87,7 +95,7 @@ def attack(executor: SnippetExecutor, code: str, tools: dict[str, Callable[..., 
     assert (result.error.kind, result.error.limit) == ("timeout", "timeout"), result
     assert f"within {timeout:g} s" in result.error.message
     assert timeout <= result.duration < timeout + PUNCTUAL
-    assert executor.execute("return 1+1").check().value == 2
+    goes_on(executor)
 
 
 @pytest.mark.parametrize("code", ENDLESS.values(), ids=ENDLESS.keys())
@@ -100,9 +108,8 @@ def test_an_endless_snippet_is_ended_at_its_timeout_and_the_executor_goes_on(exe
 
 
 @pytest.mark.parametrize("code", GREEDY.values(), ids=GREEDY.keys())
-def test_a_greedy_snippet_is_ended_at_its_memory_limit_and_the_executor_goes_on(make_executor: MakeExecutor, code: str) -> None:
-    executor = make_executor(limits=Limits(memory=96 * MIB, timeout=20))
-    result = executor.execute("console.log('begun');\n" + code)
+def test_a_greedy_snippet_is_ended_at_its_memory_limit_and_the_executor_goes_on(small_executor: SnippetExecutor, code: str) -> None:
+    result = small_executor.execute("console.log('begun');\n" + code)
     assert result.error is not None, result
     refused_by_the_engine = result.error.kind == "runtime" and result.error.name == "RangeError"
     assert (result.error.kind, result.error.limit) == ("memory", "memory") or refused_by_the_engine, result
@@ -110,7 +117,7 @@ def test_a_greedy_snippet_is_ended_at_its_memory_limit_and_the_executor_goes_on(
     if result.usage.memory is not None:
         # Sampled every 20 ms; a machine that is busy looks late.
         assert result.usage.memory < 1024 * MIB
-    assert executor.execute("return 1+1").check().value == 2
+    goes_on(small_executor)
 
 
 def test_a_snippet_within_its_memory_limit_is_left_alone(make_executor: MakeExecutor) -> None:

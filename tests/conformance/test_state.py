@@ -29,11 +29,10 @@ TRACES = {
 
 
 @pytest.mark.parametrize(("leave", "look"), TRACES.values(), ids=TRACES.keys())
-def test_an_execution_leaves_no_trace(make_executor: Callable[..., SnippetExecutor], leave: str, look: str) -> None:
-    executor = make_executor(max_runners=1)
-    executor.execute(f"{leave}; return 1")
-    for _ in range(3):
-        assert executor.execute(f"return {look}").check().value is False
+def test_an_execution_leaves_no_trace(narrow_executor: SnippetExecutor, leave: str, look: str) -> None:
+    narrow_executor.execute(f"{leave}; return 1")
+    for _ in range(2):
+        assert narrow_executor.execute(f"return {look}").check().value is False
 
 
 def test_what_is_looked_for_above_can_be_seen_within_an_execution(run: Run) -> None:
@@ -65,14 +64,13 @@ def test_handles_of_timers_begin_anew(executor: SnippetExecutor) -> None:
         "console.group('G'); return 2",
     ],
 )
-def test_the_way_in_which_an_execution_ends_leaves_no_trace_either(
-    make_executor: Callable[..., SnippetExecutor], ending: str
-) -> None:
-    executor = make_executor(max_runners=1)
-    executor.execute(
+def test_the_way_in_which_an_execution_ends_leaves_no_trace_either(narrow_executor: SnippetExecutor, ending: str) -> None:
+    narrow_executor.execute(
         f"globalThis.leak = 1; console.group('leak'); console.time('leak'); /(leak)/.test('leak'); {ending}", timeout=0.5
     )
-    result = executor.execute("console.log('flat'); console.timeEnd('leak'); return [typeof leak, RegExp.$1 === 'leak']").check()
+    result = narrow_executor.execute(
+        "console.log('flat'); console.timeEnd('leak'); return [typeof leak, RegExp.$1 === 'leak']"
+    ).check()
     assert result.value == ["undefined", False]
     assert result.output == "flat\nleak: no such timer\n"
 
