@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from pytest_sandbox.errors import ExecutorBroken
+from pytest_sandbox.processes.usage import Sample
 from pytest_sandbox.result import ExecuteResult, printable
 from pytest_sandbox.snippets import protocol
 from pytest_sandbox.snippets.base import Request
@@ -46,14 +47,22 @@ class Runner:
         name: the executor's name, for errors.
         starting: the runner, as it is being started.
         on_ready: called with its first message, when no snippet has run in it; what it raises refuses the runner.
+        most_growth: bytes of resident memory that it may keep from one execution for the next; None is any number.
     """
 
     def __init__(
-        self, name: str, starting: StartingRunner, *, on_ready: Callable[[protocol.Ready], None] = lambda _ready: None
+        self,
+        name: str,
+        starting: StartingRunner,
+        *,
+        on_ready: Callable[[protocol.Ready], None] = lambda _ready: None,
+        most_growth: int | None = None,
     ) -> None:
         self._name = name
         self._starting = starting
         self._on_ready = on_ready
+        self._most_growth = most_growth
+        self._at_start: Sample | None = None
         self._link: Link | None = None
         self._bell: tuple[int, int] | None = None
         self._lock = threading.Lock()
@@ -94,6 +103,7 @@ class Runner:
             ready = self._read_ready(link, deadline, timeout)
             self.versions = ready.versions
             self._on_ready(ready)
+            self._at_start = link.sample()
             self.is_ready = self.is_idle = True
         except BaseException:
             self.kill()
@@ -118,9 +128,16 @@ class Runner:
                 raise ExecutorBroken(self._name, f"it was not ready within {timeout:g} s", self._last_words())
 
     def is_reusable(self) -> bool:
-        """Whether an idle runner is alive and silent: one that speaks unasked is not to be trusted again."""
+        """Whether an idle runner is alive, silent (one that speaks unasked is not to be trusted again) and has not grown fat."""
         link = self._link
-        return link is not None and self.is_idle and not link.has_ended() and not self._input and not self._poll.poll(0)
+        if link is None or not self.is_idle or link.has_ended() or self._input or self._poll.poll(0):
+            return False
+        return not self._has_grown(link)
+
+    def _has_grown(self, link: Link) -> bool:
+        """Whether so much is left of earlier executions that the next one would be ended for it."""
+        now = None if self._most_growth is None else link.sample()
+        return now is not None and self._at_start is not None and now.memory - self._at_start.memory > (self._most_growth or 0)
 
     def kill(self) -> Death | None:
         """End the runner and all it started; safe to call twice.

@@ -202,9 +202,6 @@ class ContainerExecutor(RunnerExecutor):
             said = f" (the engine said: {'; '.join(self._warnings)})" if self._warnings else ""
             raise ExecutorBroken(self.name, f"the engine did not apply what was asked for: {'; '.join(ignored)}{said}")
 
-    def _command(self) -> tuple[str, ...]:
-        return (*(self._spec.entrypoint or ()), *self._spec.command)
-
     def _shut_down(self) -> None:
         super()._shut_down()
         self._removals.wait(_CLOSE_TIMEOUT)

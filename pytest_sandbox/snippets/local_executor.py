@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal, get_args
 
 from pytest_sandbox.errors import ExecutorBroken, ExecutorUnavailable, InvalidArgument, UnsupportedLimit
+from pytest_sandbox.limits import MIB
 from pytest_sandbox.processes.confinement import Confinement
 from pytest_sandbox.processes.jail import Jail
 from pytest_sandbox.processes.jail_probe import NoJail, find_jail_soon
@@ -25,6 +26,9 @@ JailMode = Literal["auto", "required", "off"]
 _CORES: Final = os.cpu_count() or 1
 _OWN_THREADS: Final = 24 + _CORES
 """What a runner may need for itself; measured on 2 cores: 6 to 12. Engines have some that grow with the cores."""
+
+_LEAST_GROWTH: Final = 32 * MIB
+"""What a runner may always keep from one execution for the next; otherwise it is a quarter of the limit ``memory``."""
 
 _MOST_THREADS: Final = 64 + 4 * _CORES
 """Without a limit: more than any engine takes, and few enough to be harmless."""
@@ -57,6 +61,10 @@ class LocalExecutor(RunnerExecutor):
     @abstractmethod
     def _find_runtime(self) -> None:
         """Find what the runner needs, or raise `ExecutorUnavailable`."""
+
+    @abstractmethod
+    def _command(self) -> Sequence[str]:
+        """Return program and arguments of a runner."""
 
     @abstractmethod
     def _files(self) -> tuple[str, ...]:
@@ -132,8 +140,12 @@ class LocalExecutor(RunnerExecutor):
 
     def _start(self) -> Runner:
         if self._jail is None:
-            return Runner(self.name, StartingProcess(spawn_soon(self._command(), env=ENVIRONMENT)))
-        return Runner(self.name, self._start_jailed(self._jail, ENVIRONMENT, self._inside))
+            starting = StartingProcess(spawn_soon(self._command(), env=ENVIRONMENT))
+        else:
+            starting = self._start_jailed(self._jail, ENVIRONMENT, self._inside)
+        memory = self.limits.memory
+        most_growth = max(_LEAST_GROWTH, memory // 4) if isinstance(memory, int) else None
+        return Runner(self.name, starting, most_growth=most_growth)
 
     def _start_jailed(self, jail: Jail, env: Mapping[str, str], inside: Confinement) -> StartingProcess:
         """Begin to start a runner in a jail.

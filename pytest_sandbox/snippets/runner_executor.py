@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from pytest_sandbox.errors import ExecutorClosed
 from pytest_sandbox.limits import MIB, Limits
-from pytest_sandbox.processes.spawn import spawn_soon
 from pytest_sandbox.result import ExecuteResult, SnippetError
 from pytest_sandbox.snippets.base import Request, SnippetExecutor
 from pytest_sandbox.snippets.channel import Runner
-from pytest_sandbox.snippets.link import StartingProcess
 from pytest_sandbox.snippets.pool import RunnerPool
 from pytest_sandbox.snippets.tools import inside_tool_of
 
@@ -29,9 +26,6 @@ ENVIRONMENT: Final = {"TZ": "UTC"}  # nothing is inherited; the time zone is the
 class RunnerExecutor(SnippetExecutor):
     """A snippet executor over runner processes; a subclass says how they are started."""
 
-    unsupported_limits: ClassVar[Mapping[str, str]] = {
-        "processes": "its runner is one process with threads of its own, which only a jail or a container can count"
-    }
     reuses_runners: bool
     spares: int = 0
 
@@ -44,10 +38,6 @@ class RunnerExecutor(SnippetExecutor):
     def _set_up(self) -> None:
         """Find what the runner needs, or raise `ExecutorUnavailable`."""
 
-    @abstractmethod
-    def _command(self) -> Sequence[str]:
-        """Return program and arguments of a runner."""
-
     @property
     @abstractmethod
     def max_runners(self) -> int:
@@ -59,8 +49,9 @@ class RunnerExecutor(SnippetExecutor):
         memory = self.limits.memory
         return max(8, (memory if isinstance(memory, int) else _NO_MEMORY_LIMIT) // MIB)
 
+    @abstractmethod
     def _start(self) -> Runner:
-        return Runner(self.name, StartingProcess(spawn_soon(self._command(), env=ENVIRONMENT)))
+        """Begin to start a runner, and wait for nothing."""
 
     def _run(self, request: Request) -> ExecuteResult:
         with self._pool.lend(request.tools, extra=inside_tool_of(self)) as runner:
