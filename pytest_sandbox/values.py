@@ -12,7 +12,7 @@ Plain JSON stands for itself. An object with the key ``$`` is a tag::
     {"$": "e", "v": {...}}           Error: name, message, stack, and cause where there is one
     {"$": "o", "v": [[key, value]]}  a plain object that has a key "$"
 
-``snippets/runners/realm.js`` holds the JavaScript half.
+``snippets/runners/realm/values.js`` holds the JavaScript half.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pytest_sandbox.errors import short_repr
 __all__ = ["MAX_DEPTH", "UNDEFINED", "JSError", "ValueCannotCross", "from_wire", "to_wire"]
 
 MAX_DEPTH: Final = 100
-"""Levels of nesting that cross; deeper values are an error, on both sides (`realm.js` has the same number)."""
+"""Levels of nesting that cross; deeper values are an error, on both sides (`realm/basics.js` has the same number)."""
 
 _MAX_SAFE: Final = 2**53 - 1
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -45,7 +45,7 @@ def _check(files: list[str], *, strict: bool) -> int:
         registry = load_entries(*files)
     except EntriesInvalid as error:
         for problem in error.problems:
-            print(printable(f"error: {problem}"))
+            print(printable(f"error: {problem}"), flush=True)  # before the sum, wherever both go
         print(f"{len(error.problems)} error{'' if len(error.problems) == 1 else 's'}", file=sys.stderr)
         return FOUND
     count = 0
@@ -53,7 +53,7 @@ def _check(files: list[str], *, strict: bool) -> int:
         for setting in loose_settings(loaded):
             count += 1
             word = "danger" if setting.dangerous else "warning"
-            print(printable(f'{word}: {loaded.file}:{setting.line}: entry "{loaded.entry.name}", {setting}'))
+            print(printable(f'{word}: {loaded.file}:{setting.line}: entry "{loaded.entry.name}", {setting}'), flush=True)
     entries = f"{len(registry)} {'entry' if len(registry) == 1 else 'entries'}"
     print(f"{entries}, {count} loose setting{'' if count == 1 else 's'}", file=sys.stderr)
     return FOUND if strict and count else 0

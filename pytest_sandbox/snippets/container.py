@@ -29,7 +29,13 @@ _RUNNER_FILES: Final = (
     "execution.mjs",
     "node_host.mjs",
     "prepare.mjs",
-    "realm.js",
+    "realm.mjs",
+    "realm/basics.js",
+    "realm/console.js",
+    "realm/errors.js",
+    "realm/execution.js",
+    "realm/hardening.js",
+    "realm/values.js",
     "vm_realm.mjs",
 )
 _VENDOR_FILES: Final = ("polyfills/*.js", "amaro.mjs", "amaro.wasm", "node_modules/acorn/dist/acorn.mjs")

@@ -84,7 +84,7 @@ GLOBALS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "Promises and resources": ("Promise", "DisposableStack", "AsyncDisposableStack"),
 }
-"""Every global of a snippet, by topic. `realm.js` removes whatever else an engine offers."""
+"""Every global of a snippet, by topic. `realm/hardening.js` removes whatever else an engine offers."""
 
 ABSENT: Final[Mapping[str, str]] = {
     "WebAssembly": "its memory escapes the heap limit, and it is one more compiler to attack",

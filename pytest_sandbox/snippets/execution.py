@@ -27,7 +27,7 @@ MEMORY_SLACK: Final = 64 * MIB
 """Bytes of resident memory past the limit that are let pass: an engine needs that much for itself."""
 
 OUTPUT_FACTOR: Final = 16
-"""At this many times the limit ``output``, the execution ends (`realm.js` has the same number)."""
+"""At this many times the limit ``output``, the execution ends (`realm/basics.js` has the same number)."""
 
 _CALLS_AT_ONCE: Final = 128
 """Tool calls of one execution that run at the same time; further ones wait for their turn."""

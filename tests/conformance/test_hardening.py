@@ -360,7 +360,7 @@ def test_a_timer_takes_no_text(executor: SnippetExecutor) -> None:
 
 
 IMPORTS = ["node:fs", "fs", "node:process", "node:vm", "node:worker_threads", "data:text/javascript,export default 1", "blob:null/x", "file:///etc/passwd",
-           "https://localhost:1/x.js", "./realm.js", "npm:left-pad", "jsr:@std/fs", "bun:ffi", "isolated-vm", "ext:core/mod.js", ""]  # fmt: skip
+           "https://localhost:1/x.js", "./realm.mjs", "npm:left-pad", "jsr:@std/fs", "bun:ffi", "isolated-vm", "ext:core/mod.js", ""]  # fmt: skip
 
 
 @pytest.mark.parametrize("specifier", IMPORTS)

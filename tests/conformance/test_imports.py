@@ -17,7 +17,7 @@ Fail = Callable[..., SnippetError]
 
 SPECIFIERS = [
     "node:fs", "fs", "node:process", "node:child_process", "node:worker_threads", "node:vm", "node:inspector", "data:text/javascript,export default 1",
-    "data:application/json,1", "blob:null/x", "file:///etc/passwd", "/etc/passwd", "./realm.js", "../runners/execution.mjs", "https://example.com/x.js",
+    "data:application/json,1", "blob:null/x", "file:///etc/passwd", "/etc/passwd", "./realm.mjs", "../runners/execution.mjs", "https://example.com/x.js",
     "http://127.0.0.1/x.js", "npm:chalk", "jsr:@std/fs", "ext:core/mod.js", "ext:runtime/98_global_scope_shared.js", "isolated-vm", "vm2", "", "#x", "internal:x",
 ]  # fmt: skip
 

@@ -31,9 +31,15 @@ NAMES = ("isolated-vm", "vm2", "deno")
 ROOT = Path(pytest_sandbox.__file__).parents[1]
 
 
+_OTHERS: set[int] = set()
+"""The programs of executors that tests share, which live as long as this process."""
+
+
 @pytest.fixture
 def make(jail: Jail) -> Iterator[Any]:
     """Create executors, which are closed in the end."""
+    _OTHERS.clear()
+    _OTHERS.update(runners())
     with ExitStack() as stack:
 
         def create(name: str, **options: Any) -> Any:
@@ -48,9 +54,10 @@ def make(jail: Jail) -> Iterator[Any]:
 
 
 def runners() -> dict[int, int]:
-    """Return the programs in jails below this process, each with its gate."""
+    """Return the programs in jails below this process, each with its gate, without those that other tests have started."""
     gates = [pid for pid in children(os.getpid()) if name_of(pid) == "bwrap"]
-    return {(children(first) or [first])[0]: gate for gate in gates for first in children(gate)}
+    programs = {(children(first) or [first])[0]: gate for gate in gates for first in children(gate)}
+    return {program: gate for program, gate in programs.items() if program not in _OTHERS}
 
 
 def name_of(pid: int) -> str:

@@ -15,7 +15,7 @@ import { listen, sayReady, write } from "./node_host.mjs";
 const [mode, heapMegabytes, use] = process.argv.slice(2);
 const isUsedAgain = use === "again"; // else the host removes the container after its one execution
 const CHILD = fileURLToPath(new URL("./container_child.mjs", import.meta.url));
-const OUTPUT_FACTOR = 16; // as in realm.js
+const OUTPUT_FACTOR = 16; // as in realm/basics.js
 const UNLIMITED = 256 << 20; // bytes
 const LAST_WORDS = 4096; // characters
 const GONE_WITHIN = 500; // milliseconds

@@ -3,17 +3,16 @@
 //
 // Descriptor 3 brings lines from the parent, descriptor 4 takes lines to it. Standard output and error are the snippet's own.
 
-import { readFileSync, writeSync } from "node:fs";
+import { writeSync } from "node:fs";
 import { createRequire } from "node:module";
 import { Socket } from "node:net";
 import { frameWriter, lineReader } from "./channel.mjs";
 import { execute } from "./execution.mjs";
-import { parsers, polyfill } from "./node_host.mjs";
+import { parsers, polyfill, realmText } from "./node_host.mjs";
 import { makeOpenRealm, makeVmRealm } from "./vm_realm.mjs";
 
 const isHardened = process.argv[2] === "hardened";
 const makeRealm = isHardened ? makeVmRealm : makeOpenRealm;
-const realmText = readFileSync(new URL("./realm.js", import.meta.url), "utf8");
 const pause = new Int32Array(new SharedArrayBuffer(4));
 
 const write = frameWriter((bytes) => {
@@ -29,7 +28,7 @@ const write = frameWriter((bytes) => {
 // A snippet's rejections are its own affair; what it throws outside of any promise ends it, as on every executor.
 process.on("unhandledRejection", () => {});
 
-const realm = makeRealm(realmText, polyfill);
+const realm = makeRealm(realmText(), polyfill);
 if (!isHardened) {
   // As in a script of its own at the root of the container's filesystem.
   globalThis.require = createRequire("/");

@@ -2,7 +2,12 @@
 //
 // The snippet does not run in this program's own realm, where Deno and process are, but in a node:vm context.
 
-import realmText from "./realm.js" with { type: "text" };
+import basics from "./realm/basics.js" with { type: "text" };
+import consoleText from "./realm/console.js" with { type: "text" };
+import errors from "./realm/errors.js" with { type: "text" };
+import execution from "./realm/execution.js" with { type: "text" };
+import hardening from "./realm/hardening.js" with { type: "text" };
+import values from "./realm/values.js" with { type: "text" };
 import base64 from "../../_vendor/polyfills/base64.js" with { type: "text" };
 import encoding from "../../_vendor/polyfills/encoding.js" with { type: "text" };
 import inspect from "../../_vendor/polyfills/inspect.js" with { type: "text" };
@@ -10,15 +15,17 @@ import structuredClone from "../../_vendor/polyfills/structured-clone.js" with {
 import url from "../../_vendor/polyfills/url.js" with { type: "text" };
 import { frameWriter, lineReader, readyMessage } from "./channel.mjs";
 import { execute } from "./execution.mjs";
+import { composeRealm } from "./realm.mjs";
 import { makeVmRealm } from "./vm_realm.mjs";
 
+const REALM = { basics, hardening, values, errors, console: consoleText, execution };
 const POLYFILLS = { base64, encoding, inspect, "structured-clone": structuredClone, url };
 
 globalThis.addEventListener("unhandledrejection", (event) => event.preventDefault());
 
 const write = frameWriter((bytes) => Deno.stdout.writeSync(bytes));
 
-const realm = makeVmRealm(realmText, (name) => POLYFILLS[name]);
+const realm = makeVmRealm(composeRealm((name) => REALM[name]), (name) => POLYFILLS[name]);
 const backend = {
   write,
   // Literal imports of our own files need no permission; they are loaded only when a snippet needs them.

@@ -1,22 +1,20 @@
 // The runner of executor "isolated-vm": a fresh V8 isolate, made from a hardened snapshot, for every execution.
 //
 // Everything runs on this thread: an endless loop blocks it, and the host ends the process. Nothing but strings, numbers and the
-// callbacks of realm.js crosses into an isolate; no Reference and no ExternalCopy is ever handed over.
+// callbacks of the realm crosses into an isolate; no Reference and no ExternalCopy is ever handed over.
 
-import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { execute } from "./execution.mjs";
-import { listen, parsers, polyfill, sayReady, write } from "./node_host.mjs";
+import { listen, parsers, polyfill, realmText, sayReady, write } from "./node_host.mjs";
 
 const [modulesFolder, heapMegabytes] = process.argv.slice(2);
 const require = createRequire(`${modulesFolder}/`);
 const ivm = require("isolated-vm");
 const memoryLimit = Math.max(8, Number(heapMegabytes));
 
-const realmText = readFileSync(new URL("./realm.js", import.meta.url), "utf8");
 // The snapshot carries the hardened realm, but not the channels: they come with the first and only call of $attach.
 const realm = `(function () {
-  const attach = (${realmText})();
+  const attach = (${realmText()})();
   globalThis.$attach = (...channels) => { delete globalThis.$attach; return attach(...channels); };
 })()`;
 // What the warm-up runs is in the snapshot as compiled code; what it changes is not.

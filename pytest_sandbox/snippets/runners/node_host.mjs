@@ -2,6 +2,7 @@
 
 import { readFileSync, writeSync } from "node:fs";
 import { frameWriter, lineReader, readyMessage } from "./channel.mjs";
+import { composeRealm } from "./realm.mjs";
 
 const VENDOR = new URL("../../_vendor/", import.meta.url);
 
@@ -15,6 +16,11 @@ export function listen(onLine, reader = lineReader) {
 
 export function sayReady(versions, settings = undefined) {
   write("-", readyMessage({ node: process.versions.node, v8: process.versions.v8, ...versions }, settings));
+}
+
+/** Return the text of the realm, see realm.mjs. */
+export function realmText() {
+  return composeRealm((name) => readFileSync(new URL(`./realm/${name}.js`, import.meta.url), "utf8"));
 }
 
 const texts = new Map();

@@ -3,12 +3,11 @@
 // vm2's wall has been climbed many times: it is treated as breached. Only strings and numbers are meant to cross it, this process
 // has no add-ons and nothing of value, and what really confines a snippet is around the process.
 
-import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { execute } from "./execution.mjs";
-import { listen, parsers, polyfill, sayReady, write } from "./node_host.mjs";
+import { listen, parsers, polyfill, realmText, sayReady, write } from "./node_host.mjs";
 
 const [modulesFolder] = process.argv.slice(2);
 const require = createRequire(`${modulesFolder}/`);
@@ -33,7 +32,7 @@ function tidy() {
 // A snippet's rejections are its own affair; an exception here would be ours, and ends the process.
 process.on("unhandledRejection", () => {});
 
-const realmScript = new VMScript(readFileSync(new URL("./realm.js", import.meta.url), "utf8"), { filename: "realm.js" });
+const realmScript = new VMScript(realmText(), { filename: "realm.js" });
 const chunks = new Map();
 
 function chunkScript(name) {

@@ -4,7 +4,7 @@
 import vm from "node:vm";
 
 /**
- * @param {string} realmText realm.js
+ * @param {string} realmText as composeRealm makes it
  * @param {(name: string) => string} polyfill returns the text of one function expression
  */
 export function makeVmRealm(realmText, polyfill) {
