@@ -38,7 +38,7 @@ class CommandResult:
         duration: seconds from the start to the end.
         timed_out: whether it was killed because its time was up.
         usage: what it used.
-        oom_killed: whether the engine saw it run out of memory; always False on `exec.native`.
+        oom_killed: whether it, or something that it started, was killed for want of memory; on `exec.native` only with `confine`.
     """
 
     command: str

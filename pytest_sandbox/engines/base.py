@@ -87,7 +87,8 @@ class ContainerState:
         image: the id of its image.
         status: "created", "running", "exited" ...
         exit_code: of its main process once it has ended, else None.
-        oom_killed: whether the engine saw it run out of memory; Podman does not tell with version 1 of the control groups.
+        oom_killed: whether something in it was killed for want of memory, as the engine or its control group tells; where
+            Podman runs elsewhere, with version 1 of the control groups, nobody does.
         pid: of its main process on the engine's host; 0 when it does not run.
         error: why it could not be started, in the engine's words.
         labels: all labels.

@@ -7,24 +7,24 @@ from typing import Final
 
 from pytest_sandbox.engines.base import Stats
 
-__all__ = ["read_stats"]
+__all__ = ["ROOT", "groups_of", "read_stats"]
 
-_ROOT: Final = Path("/sys/fs/cgroup")
+ROOT: Final = Path("/sys/fs/cgroup")
+"""Where control groups are mounted."""
 
 
-def read_stats(pid: int, container: str, root: Path = _ROOT) -> Stats | None:
-    """Return what the control groups of a container say, or None when they cannot be read here.
+def groups_of(pid: int, container: str, root: Path = ROOT) -> dict[str, Path]:
+    """Return the folders of a container's control groups by controller; "unified" is that of version 2; empty when unknown.
 
     Args:
-        pid: the container's main process, as the engine numbers it.
-        container: the container's id: it must be part of the group's name, or else the number is that of another process, as for
-            an engine in another pid namespace.
-        root: where the control groups are mounted.
+        pid: as for `read_stats`.
+        container: likewise.
+        root: likewise.
     """
     try:
         lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
     except OSError:
-        return None
+        return {}
     groups: dict[str, Path] = {}
     for line in lines:
         number, controllers, path = line.split(":", 2)
@@ -39,6 +39,19 @@ def read_stats(pid: int, container: str, root: Path = _ROOT) -> Stats | None:
                 groups[controller] = root / controller / path.lstrip("/")
                 if not groups[controller].is_dir():
                     groups[controller] = root / controllers / path.lstrip("/")
+    return groups
+
+
+def read_stats(pid: int, container: str, root: Path = ROOT) -> Stats | None:
+    """Return what the control groups of a container say, or None when they cannot be read here.
+
+    Args:
+        pid: the container's main process, as the engine numbers it.
+        container: the container's id: it must be part of the group's name, or else the number is that of another process, as for
+            an engine in another pid namespace.
+        root: where the control groups are mounted.
+    """
+    groups = groups_of(pid, container, root)
     if "memory" in groups:
         return _version_1(groups)
     if "unified" in groups:

@@ -21,11 +21,13 @@ from pytest_sandbox.engines.apiconfig import parse_container, parse_image
 from pytest_sandbox.engines.arguments import create_arguments, split_environment
 from pytest_sandbox.engines.attachment import ExecAttachment, PipeAttachment
 from pytest_sandbox.engines.base import DEFAULT_TIMEOUT, ContainerState, Created, EngineInfo, ImageInfo, PullProgress, Stats
+from pytest_sandbox.engines.cache import cache_folder
 from pytest_sandbox.engines.cgroups import read_stats
 from pytest_sandbox.engines.clientconfig import proxy_free_config
 from pytest_sandbox.engines.clifacts import ask_info, ask_name, docker_address, parse_stats
 from pytest_sandbox.engines.commandline import Client
 from pytest_sandbox.engines.minding import Minding
+from pytest_sandbox.engines.oom import OomWatches
 from pytest_sandbox.engines.owner import OWNER_LABEL, owner_label
 from pytest_sandbox.engines.pulling import PullTracker, failure_reason
 from pytest_sandbox.engines.quirks import is_local, require_sources, with_podman_ulimits
@@ -67,6 +69,11 @@ class CliEngine:
         self._client.label = f"{self.name} over its command line"
         if url is not None:
             self._client.reach = ("--url", url) if self.name == "podman" else ("--host", url)
+        if self.name == "podman":
+            # Its monitor puts a file called "oom" where it was started when a container runs out of memory.
+            self._client.folder = cache_folder(environ)
+            with contextlib.suppress(OSError):
+                self._client.folder.mkdir(parents=True, exist_ok=True)
         self._attached: dict[str, subprocess.Popen[bytes]] = {}
         self._lock = threading.Lock()
         variables = tuple(
@@ -76,6 +83,9 @@ class CliEngine:
         )
         self.remover: ContainerRemover = ContainerRemover("", (program, *self._client.reach, "rm", "-f", "-v"), variables)
         self._minding = Minding(self.remover, self.remove)
+        self._oom = OomWatches(
+            lambda: self.name == "podman" and self.is_local, self._prepare, lambda container: self.inspect(container).pid
+        )
 
     @functools.cached_property
     def is_local(self) -> bool:
@@ -109,7 +119,12 @@ class CliEngine:
         number = finished.stdout.decode().split()[-1]
         warnings = tuple(line.strip() for line in finished.stderr.decode("utf-8", "replace").splitlines() if line.strip())
         self._minding.created(number, name)
+        self._oom.created(number, name, spec.memory)
         return Created(number, name, warnings)
+
+    def _prepare(self, container: str) -> None:
+        """Make all that a container of Podman needs, and run nothing in it yet."""
+        self._ask("start a container", None, "init", "--", container, container=container)
 
     def _create_options(self) -> list[str]:
         if self.name != "docker":
@@ -121,9 +136,11 @@ class CliEngine:
         return [] if folder is None else ["--config", str(folder)]
 
     def start(self, container: str, *, timeout: float | None = None) -> None:
+        self._oom.starting(container)
         self._ask("start a container", timeout, "start", "--", container, container=container)
 
     def open(self, container: str, *, timeout: float | None = None) -> PipeAttachment:
+        self._oom.starting(container)
         # Without keys to detach: Podman looks for them in every input, not only in that of a terminal.
         keys = ["--detach-keys="] if self.name == "podman" else []
         process = self._client.popen(["start", "--attach", "--interactive", *keys, "--", container])
@@ -225,11 +242,12 @@ class CliEngine:
         with self._lock:
             self._attached.pop(container, None)
         self._minding.gone(container)
+        self._oom.gone(container)
         return removed
 
     def inspect(self, container: str, *, timeout: float | None = None) -> ContainerState:
         found = self._ask("inspect a container", timeout, "container", "inspect", "--", container, container=container)
-        return parse_container(json.loads(found)[0])
+        return self._oom.completed(parse_container(json.loads(found)[0]))
 
     def find(self, label: str, *, timeout: float | None = None) -> list[ContainerState]:
         action = "list containers"

@@ -55,12 +55,14 @@ class Client:
         reach: arguments before the command, such as ``--host URL``.
         environment: the client's whole environment.
         label: how the engine is called in messages.
+        folder: its working folder; "/" is used where that has vanished.
     """
 
     program: str
     reach: tuple[str, ...]
     environment: Mapping[str, str]
     label: str = field(default="")
+    folder: Path = Path("/")
 
     def popen(
         self, arguments: Sequence[str], *, environment: Mapping[str, str] | None = None, stdin: int = subprocess.PIPE
@@ -71,7 +73,8 @@ class Client:
             EngineError: when it cannot be started (the machine's fault).
         """
         try:
-            return spawn((self.program, *self.reach, *arguments), env=environment or self.environment, stdin=stdin)
+            folder = self.folder if self.folder.is_dir() else "/"
+            return spawn((self.program, *self.reach, *arguments), env=environment or self.environment, stdin=stdin, cwd=folder)
         except OSError as error:
             raise EngineError(self.label, f"start {self.program}", error.strerror or str(error)) from error
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from pytest_sandbox.engines.owner import new_name
 from pytest_sandbox.errors import EngineError, EngineGone, EngineTimeout
-from pytest_sandbox.processes import watchdog
+from pytest_sandbox.processes import makers, watchdog
 from pytest_sandbox.processes.watchdog import ContainerRemover
 
 __all__ = ["Minding"]
@@ -40,6 +40,9 @@ class Minding:
         name = new_name()
         # Before the engine hears of it: our death in between must not leave a container behind.
         watchdog.watch_container(self._remover, name)
+        maker = makers.current()
+        if maker is not None:
+            maker.add_other(f"container {name}", lambda: watchdog.is_watched_container(self._remover, name))
         try:
             yield name
         except (EngineTimeout, EngineGone):

@@ -27,6 +27,7 @@ from pytest_sandbox.engines.cgroups import read_stats
 from pytest_sandbox.engines.dialing import DialingAdapter
 from pytest_sandbox.engines.hijack import Endpoint, HijackRefused, hijack
 from pytest_sandbox.engines.minding import Minding
+from pytest_sandbox.engines.oom import OomWatches
 from pytest_sandbox.engines.owner import OWNER_LABEL, owner_label
 from pytest_sandbox.engines.pulling import PullTracker, failure_reason, split_reference
 from pytest_sandbox.engines.quirks import is_local, require_sources, stray_proxies, with_podman_ulimits
@@ -96,6 +97,9 @@ class SdkEngine:
             raise EngineError(self._label, "reach it", str(error)) from error
         self.remover: ContainerRemover = self._make_remover()
         self._minding = Minding(self.remover, self.remove)
+        self._oom = OomWatches(
+            lambda: self.name == "podman" and self.is_local, self._prepare, lambda container: self.inspect(container).pid
+        )
 
     @functools.cached_property
     def info(self) -> EngineInfo:
@@ -175,7 +179,14 @@ class SdkEngine:
                     config["Env"] += [f"{stray}=" for stray in strays]
                     answer = self._client.create_container_from_config(config, name=name, platform=spec.platform)
         self._minding.created(answer["Id"], name)
+        self._oom.created(answer["Id"], name, spec.memory)
         return Created(answer["Id"], name, tuple(answer.get("Warnings") or ()))
+
+    def _prepare(self, container: str) -> None:
+        """Make all that a container of Podman needs, and run nothing in it yet."""
+        with self._translated("start a container", None, container=container):
+            answer = self._client.post(f"{self._client.base_url}/v4.0.0/libpod/containers/{quote(container, safe='')}/init")
+            answer.raise_for_status()
 
     def _require_runtime(self, spec: ContainerSpec, name: str) -> None:
         """Refuse a runtime that Podman did not take: its imitation of Docker's API ignores the field (4.3), and tells "oci"."""
@@ -193,6 +204,7 @@ class SdkEngine:
             )
 
     def start(self, container: str, *, timeout: float | None = None) -> None:
+        self._oom.starting(container)
         with self._translated("start a container", timeout, container=container):
             self._client.start(container)
 
@@ -296,11 +308,12 @@ class SdkEngine:
 
         removed = self._poll(action, seconds, container, look)
         self._minding.gone(container)
+        self._oom.gone(container)
         return removed
 
     def inspect(self, container: str, *, timeout: float | None = None) -> ContainerState:
         with self._translated("inspect a container", timeout, container=container):
-            return parse_container(self._client.inspect_container(container))
+            return self._oom.completed(parse_container(self._client.inspect_container(container)))
 
     def find(self, label: str, *, timeout: float | None = None) -> list[ContainerState]:
         with self._translated("list containers", timeout):

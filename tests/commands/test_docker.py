@@ -236,9 +236,10 @@ def test_memory_limit_ends_what_takes_more(boxes: Any) -> None:
     assert boxes.make(auto_remove=True).run(hungry).exit_code == 0
     result = boxes.make(memory_limit=32 * MIB, auto_remove=True).run(hungry)
     assert result.stdout == "trying\n"
-    assert result.exit_code != 0
-    if result.oom_killed:
-        assert "ran out of memory" in result.outcome()
+    assert (result.exit_code, result.oom_killed) == (137, True)
+    assert "ran out of memory" in result.outcome()
+    killed = boxes.make(memory_limit=32 * MIB, auto_remove=True).run(script("kill -9 $$"))
+    assert (killed.exit_code, killed.oom_killed) == (137, False)
 
 
 def test_cpu_quota_slows_a_command_down(boxes: Any) -> None:

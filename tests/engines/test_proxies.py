@@ -49,6 +49,7 @@ def planted(engine_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         json.dumps({"proxies": {"default": proxies}, "auths": {"example.invalid": {"auth": "c2VjcmV0OnNlY3JldA=="}}})
     )
     monkeypatch.setenv("DOCKER_CONFIG", str(docker))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in PROXY_VARIABLES:
         monkeypatch.setenv(name, CANARY)
     environ = dict(os.environ)
