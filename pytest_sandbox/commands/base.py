@@ -27,6 +27,7 @@ from pytest_sandbox.commands.whitelist import Whitelist
 from pytest_sandbox.commands.words import split_words
 from pytest_sandbox.errors import AsyncioRequired, CommandExecutorClosed, CommandNotStarted, InvalidArgument, InvalidCommand
 from pytest_sandbox.limits import check_seconds
+from pytest_sandbox.processes.makers import Maker
 
 if TYPE_CHECKING:
     from pytest_sandbox.entries.model import Entry
@@ -80,6 +81,7 @@ class CommandExecutor(ABC):
         self.secrets = Secrets(loaded.entry.default_env)
         """What reports do not show."""
         self._closed = False
+        self._maker = Maker(self, f'executor "{self.id}"')
         self._lock = threading.Lock()
         self._processes: weakref.WeakSet[Process] = weakref.WeakSet()
         _open.add(self)
@@ -225,6 +227,7 @@ class CommandExecutor(ABC):
         try:
             self._close_processes(processes)
             self._shut_down()
+            self._maker.closed = True
         finally:
             if self.on_close is not None:
                 self.on_close()
@@ -276,6 +279,7 @@ class CommandExecutor(ABC):
             entry=self.id,
         )
         process = self._create(Prepared(command=command, words=words, env=merged, work_dir=work_dir, stdin=stdin))
+        process.made_by(self._maker, self.secrets.mask_text(process.command))
         self._remember(process)
         return process
 

@@ -147,6 +147,9 @@ class NativeProcess(Process):
             stdin=subprocess.PIPE if self._call.stdin else subprocess.DEVNULL,
         ).result()
 
+    def _held(self) -> tuple[int, ...]:
+        return (self._work_dir,)
+
     def _discard(self) -> None:
         fd, self._work_dir = self._work_dir, -1
         if fd >= 0:

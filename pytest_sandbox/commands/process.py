@@ -16,7 +16,8 @@ from pytest_sandbox.commands.result import signal_name
 from pytest_sandbox.commands.streams import Output, Stream, wait_pressing
 from pytest_sandbox.errors import EngineError, InvalidArgument, ProcessStateError, ProcessTimeout, SandboxError
 from pytest_sandbox.limits import check_seconds
-from pytest_sandbox.result import Usage
+from pytest_sandbox.processes.makers import Maker, making
+from pytest_sandbox.result import Usage, printable
 
 __all__ = ["KILL_TIMEOUT", "Process", "State"]
 
@@ -54,6 +55,7 @@ class Process(ABC):
         self._stdin_open = True
         self._finished = False
         self._when_finished: list[Callable[[], None]] = []
+        self._maker: Maker | None = None
 
     # -- what a backend provides ------------------------------------------------------------------------------
 
@@ -130,7 +132,8 @@ class Process(ABC):
             self._started_at = time.monotonic()
             self.record.started = True
             try:
-                self._launch()
+                with making(self._maker):
+                    self._launch()
             except BaseException as error:
                 self.record.error = str(error)
                 with self._condition:
@@ -256,6 +259,8 @@ class Process(ABC):
                 self._state = "closed"
                 self._finish()
                 self._condition.notify_all()
+            if self._maker is not None:
+                self._maker.closed = True
 
     def __enter__(self) -> Self:
         return self
@@ -268,6 +273,22 @@ class Process(ABC):
         return f"<{type(self).__name__} {self.entry} {self.command!r} {self._state}{code}>"
 
     # -- what executors call ----------------------------------------------------------------------------------
+
+    def made_by(self, executor: Maker, command: str) -> None:
+        """Note what this process holds and makes to its own name, which belongs to an executor's.
+
+        Args:
+            executor: whose it is.
+            command: the command as it may be shown.
+        """
+        shown = printable(command.replace("\n", " "))
+        self._maker = Maker(self, f'command "{shown[:80]}{"…" if len(shown) > 80 else ""}" of {executor.what}', executor)
+        for descriptor in self._held():
+            self._maker.add_descriptor(descriptor)
+
+    def _held(self) -> tuple[int, ...]:
+        """Return the descriptors that are held from the creation on."""
+        return ()
 
     def kill(self) -> None:
         """Send SIGKILL if it runs; return at once."""

@@ -11,6 +11,7 @@ import contextlib
 import secrets
 import signal
 import threading
+import weakref
 from typing import Any, Final
 
 from pytest_sandbox.commands.attached import AttachedProcess
@@ -155,6 +156,10 @@ class RunningProcess(AttachedProcess):
         except EngineError as error:
             raise CommandNotStarted(self.command, self.entry, str(error)) from error
         self._attach(self._exec.streams, stdin=self._call.stdin)
+        if self._maker is not None:
+            me = weakref.ref(self)
+            what = f"the command in container {self._home.id[:12]}"
+            self._maker.add_other(what, lambda: (process := me()) is not None and not process._has_ended())
         with self._condition:
             # What it has become is known when the script has told; until then it could not be signalled.
             self._condition.wait_for(lambda: self._head is None or self._has_ended(), _ANSWER)

@@ -15,7 +15,7 @@ from pytest_sandbox.durations import parse_duration
 from pytest_sandbox.errors import InvalidArgument
 from pytest_sandbox.names import COMMAND_KINDS, EXECUTOR_TYPE
 
-__all__ = ["Settings", "add_options", "parse_names", "parse_seconds", "read_settings", "refuse"]
+__all__ = ["Settings", "add_options", "first_of", "parse_names", "parse_seconds", "read_settings", "refuse"]
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,11 @@ def read_settings(config: pytest.Config) -> Settings:
     Raises:
         pytest.UsageError: naming the option, the value, and what would have been accepted.
     """
-    timeout, timeout_source = _first(config, "sandbox_timeout", "--sandbox-timeout", "PYTEST_SANDBOX_TIMEOUT")
-    require, require_source = _first(config, "sandbox_require", "--sandbox-require", "PYTEST_SANDBOX_REQUIRE")
+    timeout, timeout_source = first_of(config, "sandbox_timeout", "--sandbox-timeout", "PYTEST_SANDBOX_TIMEOUT")
+    require, require_source = first_of(config, "sandbox_require", "--sandbox-require", "PYTEST_SANDBOX_REQUIRE")
     required = parse_names(require, require_source) if require_source else ()
     return Settings(
-        executor=_first(config, "sandbox_executor", "--executor", EXECUTOR_TYPE),
+        executor=first_of(config, "sandbox_executor", "--executor", EXECUTOR_TYPE),
         timeout=parse_seconds(timeout, timeout_source) if timeout_source else None,
         require=tuple(name for name in required if name not in COMMAND_KINDS),
         require_commands=tuple(name for name in required if name in COMMAND_KINDS),
@@ -99,7 +99,7 @@ def read_settings(config: pytest.Config) -> Settings:
     )
 
 
-def _first(config: pytest.Config, name: str, flag: str, variable: str) -> tuple[str, str]:
+def first_of(config: pytest.Config, name: str, flag: str, variable: str) -> tuple[str, str]:
     """Return a value by precedence (flag, environment, ini) and its source; two empty strings when it is not set.
 
     An empty variable or ini value counts as not set; an empty flag is somebody's mistake, and is passed on.

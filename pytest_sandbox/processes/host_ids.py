@@ -38,6 +38,11 @@ class HostId:
         self.number = number
         self._claim = claim
 
+    @property
+    def descriptor(self) -> int:
+        """The descriptor that holds the claim; -1 once the id is given back."""
+        return self._claim.fileno()
+
     def release(self) -> None:
         """Give the id back: once its processes are gone, others may have it; safe to call twice."""
         self._claim.close()

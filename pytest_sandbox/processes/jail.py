@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from subprocess import PIPE, Popen
 from typing import Final
 
+from pytest_sandbox.processes import makers
 from pytest_sandbox.processes.confinement import Confinement
 from pytest_sandbox.processes.host_ids import HostId, claim
 from pytest_sandbox.processes.libraries import runtime_files
@@ -102,6 +103,8 @@ class Jail:
             ValueError: when the program's path has a "=" and the environment a variable of the loader, which env cannot tell apart.
         """
         host_id = claim() if self.own_ids and inside.owner is None else None
+        if host_id is not None and (maker := makers.current()) is not None:
+            maker.add_descriptor(host_id.descriptor)
         try:
             return Confined(self, command, env, inside, host_id)
         except BaseException:
@@ -157,6 +160,8 @@ class Confined:
         """Return a descriptor to read the content from; no pipe, which could be too small for it."""
         descriptor = os.memfd_create("jail", os.MFD_CLOEXEC)
         self._descriptors.append(descriptor)
+        if (maker := makers.current()) is not None:
+            maker.add_descriptor(descriptor)
         with open(descriptor, "wb", closefd=False) as file:
             file.write(content)
         os.lseek(descriptor, 0, os.SEEK_SET)

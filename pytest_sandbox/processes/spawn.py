@@ -17,18 +17,18 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final, cast
 
-from pytest_sandbox.processes import watchdog
+from pytest_sandbox.processes import makers, watchdog
 
 __all__ = ["end_group", "end_group_soon", "spawn", "spawn_soon"]
 
-_Job = tuple["Future[subprocess.Popen[bytes]]", Sequence[str], dict[str, Any]]
+_Job = tuple["Future[subprocess.Popen[bytes]]", Sequence[str], dict[str, Any], makers.Maker | None]
 _lock = threading.Lock()
 _queue: SimpleQueue[_Job] | None = None
 
 
 def _serve(queue: SimpleQueue[_Job]) -> None:
     while True:
-        future, argv, options = queue.get()
+        future, argv, options, maker = queue.get()
         if not future.set_running_or_notify_cancel():
             continue
         try:
@@ -37,8 +37,17 @@ def _serve(queue: SimpleQueue[_Job]) -> None:
             future.set_exception(error)
         else:
             watchdog.watch_group(process.pid)
+            if maker is not None:
+                _note(maker, process)
             future.set_result(process)
-        del future, argv, options
+        del future, argv, options, maker
+
+
+def _note(maker: makers.Maker, process: subprocess.Popen[bytes]) -> None:
+    maker.add_group(process.pid, watchdog.start_ticks(process.pid))
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            maker.add_descriptor(pipe.fileno())
 
 
 def _after_fork() -> None:
@@ -94,7 +103,7 @@ def spawn_soon(
         if _queue is None:
             _queue = SimpleQueue()
             threading.Thread(target=_serve, args=(_queue,), name="pytest-sandbox-spawner", daemon=True).start()
-        _queue.put((future, list(argv), options))
+        _queue.put((future, list(argv), options, makers.current()))
     return future
 
 

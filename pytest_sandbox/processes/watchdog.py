@@ -22,6 +22,7 @@ from typing import Final
 
 __all__ = [
     "ContainerRemover",
+    "is_watched_container",
     "shut_down",
     "start_ticks",
     "unwatch_container",
@@ -247,6 +248,11 @@ def unwatch_container(remover: ContainerRemover, reference: str) -> None:
         body = _watchdog.containers.pop((remover, reference), None)
         if body is not None:
             _watchdog.tell(b"-c %s\n" % body)
+
+
+def is_watched_container(remover: ContainerRemover, reference: str) -> bool:
+    """Return whether a container is registered: it was to be created, and has not been removed."""
+    return (remover, reference) in _watchdog.containers
 
 
 def watchdog_pid() -> int | None:

@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Literal, Self, get_args
 
 from pytest_sandbox.errors import ExecutorClosed, InvalidArgument, UnsupportedLimit, near_miss
 from pytest_sandbox.limits import DEFAULT_LIMITS, UNSET, Limits, Unset, check_seconds
+from pytest_sandbox.processes.makers import Maker
+from pytest_sandbox.promises import promised
 from pytest_sandbox.result import ExecuteResult, SnippetError
 from pytest_sandbox.snippets.threads import LoopOwner, running_loop
 from pytest_sandbox.snippets.tools import ToolBox, run_in_thread
@@ -120,6 +122,7 @@ class SnippetExecutor(ABC):
         explicit = (limits or Limits()).explicit()
         for field, reason in self.unsupported_limits.items():
             if explicit.get(field) is not None:
+        self._maker = Maker(self, f'executor "{self.name}"')
                 raise UnsupportedLimit(self.name, field, explicit[field], reason)
         self.limits: Limits = (limits or Limits()).over(self.default_limits)
 
@@ -237,6 +240,7 @@ class SnippetExecutor(ABC):
         if error is not None:
             return ExecuteResult(ok=False, executor=self.name, duration=0.0, error=error)
         return self._run(request)
+            self._maker.closed = True
 
     def _request(self, code: object, tools: ToolBox, language: object, timeout: object, tool_timeout: object) -> Request:
         if self._closed:

@@ -12,6 +12,7 @@ from pytest_sandbox.engines.base import Engine
 from pytest_sandbox.engines.cgroups import read_stats
 from pytest_sandbox.engines.spec import ContainerSpec
 from pytest_sandbox.errors import EngineError
+from pytest_sandbox.processes import makers
 from pytest_sandbox.processes.usage import Sample
 from pytest_sandbox.snippets.link import Death, Link
 from pytest_sandbox.snippets.threads import start_thread
@@ -173,11 +174,13 @@ class StartingContainer:
         error: BaseException | None = None
         container: str | None = None
         try:
-            created = self._engine.create(self._spec)
+            with makers.making(self._maker):
+                created = self._engine.create(self._spec)
             container = created.id
             self._on_warnings(created.warnings)
             link = ContainerLink(self._engine, container, self._engine.open(container), self._removals)
         except BaseException as caught:
+        self._maker = makers.current()
             error = caught
             if container is not None:
                 self._removals.remove(container)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pytest_sandbox.errors import ExecutorClosed
 from pytest_sandbox.limits import MIB, Limits
+from pytest_sandbox.processes.makers import making
 from pytest_sandbox.result import ExecuteResult, SnippetError
 from pytest_sandbox.snippets.base import Request, SnippetExecutor
 from pytest_sandbox.snippets.channel import Runner
@@ -32,7 +33,7 @@ class RunnerExecutor(SnippetExecutor):
     def __init__(self, *, limits: Limits | None = None, **options: Any) -> None:
         super().__init__(limits=limits, **options)
         self._set_up()
-        self._pool = RunnerPool(self.name, self._start, most=self.max_runners, reuse=self.reuses_runners, spares=self.spares)
+        self._pool = RunnerPool(self.name, self._start_ours, most=self.max_runners, reuse=self.reuses_runners, spares=self.spares)
 
     @abstractmethod
     def _set_up(self) -> None:
@@ -48,6 +49,10 @@ class RunnerExecutor(SnippetExecutor):
         """The limit ``memory`` in the megabytes that engines want."""
         memory = self.limits.memory
         return max(8, (memory if isinstance(memory, int) else _NO_MEMORY_LIMIT) // MIB)
+
+    def _start_ours(self) -> Runner:
+        with making(self._maker):
+            return self._start()
 
     @abstractmethod
     def _start(self) -> Runner:
