@@ -586,7 +586,8 @@ class NodeImageImpossible(EngineError):
         super().__init__(
             engine,
             f"build the image for {architecture}",
-            f"{reason}; install one with 'pip install \"pytest-sandbox[node]\"', or name an image that has Node with image=",
+            f"{reason}; install one with 'pip install \"pytest-sandbox[node]\"', or name an image that has Node with image= or "
+            "--sandbox-image",
         )
 
     def __reduce__(self) -> tuple[object, ...]:

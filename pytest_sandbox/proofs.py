@@ -19,6 +19,7 @@ __all__ = [
     "PROOF_DEADLINE",
     "PROOF_SNIPPET",
     "PROOF_TIMEOUT",
+    "PULL_DEADLINE",
     "Availability",
     "Proof",
     "broken",
@@ -34,6 +35,8 @@ PROOF_TIMEOUT: Final = 10.0
 """Seconds that the trivial snippet itself may take."""
 PROOF_DEADLINE: Final = 30.0
 """Seconds that a whole proof may take, creation included; a container image may have to be built first."""
+PULL_DEADLINE: Final = 600.0
+"""The same, where an image may be pulled first."""
 
 _LOOKS_LIKE_REASON: Final = re.compile(r"\w*[Ee]rror\b.*:")
 

@@ -12,7 +12,7 @@ from pytest_sandbox.catalog import BUILTINS, Catalog, ExecutorSpec
 from pytest_sandbox.errors import ExecutorBroken, ExecutorUnavailable, InvalidArgument, InvalidPlugin
 from pytest_sandbox.limits import Limits
 from pytest_sandbox.names import AUTO, EXECUTOR_TYPE, KEYWORDS
-from pytest_sandbox.proofs import Availability, Proof, broken, prove_all, told, try_out, unavailable
+from pytest_sandbox.proofs import PROOF_DEADLINE, PULL_DEADLINE, Availability, Proof, broken, prove_all, told, try_out, unavailable
 
 if TYPE_CHECKING:
     from pytest_sandbox.snippets.base import SnippetExecutor
@@ -109,7 +109,8 @@ class Registry(Catalog):
             options: by executor name, options for creating it.
         """
         makers = {name: self._maker(name, (options or {}).get(name, {})) for name in names}
-        proofs = prove_all(makers, keep=keep)
+        pulls = any(each.get("pull") for each in (options or {}).values())
+        proofs = prove_all(makers, keep=keep, deadline=PULL_DEADLINE if pulls else PROOF_DEADLINE)
         for name, proof in proofs.items():
             if proof.availability.available:
                 self._proven[name] = proof.availability

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pytest_sandbox.errors import SandboxError
 from pytest_sandbox.plugin.state import run_of
-from pytest_sandbox.proofs import PROOF_DEADLINE, Availability
+from pytest_sandbox.proofs import PROOF_DEADLINE, PULL_DEADLINE, Availability
 
 if TYPE_CHECKING:
     import pytest
@@ -131,7 +131,7 @@ class RemoteProver:
         try:
             self._channel.send(json.dumps({"ask": what, **details}))
             # Every executor may use up its deadline, one after the other.
-            answer = json.loads(self._channel.receive(timeout=10 * PROOF_DEADLINE))
+            answer = json.loads(self._channel.receive(timeout=PULL_DEADLINE + 10 * PROOF_DEADLINE))
         except (OSError, EOFError) as error:  # execnet's own timeout is an OSError
             raise SandboxError(f"Cannot learn from the controller which executors work: {type(error).__name__}: {error}") from error
         if isinstance(answer, dict):

@@ -29,6 +29,8 @@ class Settings:
         require_commands: the same of command executors.
         require_source: what asked for them.
         node_modules: a folder with the user's own copy of isolated-vm and vm2, or None.
+        image: the image for executor container, or None for our own.
+        pull: whether that image may be pulled.
     """
 
     executor: tuple[str, str]
@@ -37,6 +39,8 @@ class Settings:
     require_commands: tuple[str, ...]
     require_source: str
     node_modules: Path | None
+    image: str | None
+    pull: bool
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -64,6 +68,20 @@ def add_options(parser: pytest.Parser) -> None:
         help="Executors whose absence fails a test instead of skipping it",
     )
     group.addoption(
+        "--sandbox-image",
+        dest="sandbox_image",
+        metavar="IMAGE",
+        help="Image with Node for the executor container, instead of one that is built here. It must be present, unless\n"
+        "--sandbox-pull is given. Beats PYTEST_SANDBOX_IMAGE, which beats the ini value.",
+    )
+    group.addoption(
+        "--sandbox-pull",
+        dest="sandbox_pull",
+        action="store_true",
+        default=None,
+        help="Pull the image of --sandbox-image when it is not present",
+    )
+    group.addoption(
         "--sandbox-list",
         dest="sandbox_list",
         action="store_true",
@@ -73,6 +91,8 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini("sandbox_executor", "Default for --executor", default="")
     parser.addini("sandbox_timeout", "Default for --sandbox-timeout", default="")
     parser.addini("sandbox_require", "Default for --sandbox-require", default="")
+    parser.addini("sandbox_image", "Default for --sandbox-image", default="")
+    parser.addini("sandbox_pull", "Default for --sandbox-pull", type="bool", default=False)
     parser.addini(
         "sandbox_node_modules",
         "Folder with a copy of isolated-vm and vm2 to be used instead of ours, relative to the ini file",
@@ -96,6 +116,8 @@ def read_settings(config: pytest.Config) -> Settings:
         require_commands=tuple(name for name in required if name in COMMAND_KINDS),
         require_source=require_source,
         node_modules=_node_modules(config),
+        image=(image := _image(config)),
+        pull=_pull(config, image),
     )
 
 
@@ -112,6 +134,20 @@ def first_of(config: pytest.Config, name: str, flag: str, variable: str) -> tupl
         return value, variable
     value = str(config.getini(name)).strip()
     return (value, f"ini value {name}") if value else ("", "")
+
+
+def _image(config: pytest.Config) -> str | None:
+    image, source = first_of(config, "sandbox_image", "--sandbox-image", "PYTEST_SANDBOX_IMAGE")
+    if source and (not image or image.startswith("-") or any(ord(char) <= 32 for char in image)):
+        raise refuse(source, image, "the name or id of an image, such as node:24-slim")
+    return image or None
+
+
+def _pull(config: pytest.Config, image: str | None) -> bool:
+    given = config.getoption("sandbox_pull")
+    if given and image is None:
+        raise refuse("--sandbox-pull", "", "an image to pull, named with --sandbox-image; our own is built here")
+    return image is not None and bool(config.getini("sandbox_pull") if given is None else given)
 
 
 def _node_modules(config: pytest.Config) -> Path | None:

@@ -121,6 +121,8 @@ class SandboxRun:
 
     def options_for(self, name: str) -> dict[str, Any]:
         """Return the options with which this run creates an executor, before those of markers."""
+        if name == "container" and self.settings.image is not None:
+            return {"image": self.settings.image, "pull": self.settings.pull}
         if self.settings.node_modules is None:
             return {}
         try:

@@ -119,7 +119,7 @@ class ContainerExecutor(RunnerExecutor):
             raise ExecutorUnavailable(self.name, f"no container engine answers: {tried}", fix, error.source) from error
         except EngineError as error:
             raise ExecutorUnavailable(
-                self.name, str(error), "mend what the engine says, or name another image with image="
+                self.name, str(error), "mend what the engine says, or name another image with image= or --sandbox-image"
             ) from error
         self._removals = Removals(self._engine)
         self._warnings: tuple[str, ...] = ()
@@ -151,7 +151,9 @@ class ContainerExecutor(RunnerExecutor):
             return self._engine.inspect_image(self.options.image).id
         except ImageNotFound as error:
             if not self.options.pull:
-                fix = f"pull it with '{self._engine.name} pull {self.options.image}', or pass pull=True"
+                fix = (
+                    f"pull it with '{self._engine.name} pull {self.options.image}', or allow that with pull=True or --sandbox-pull"
+                )
                 raise ExecutorUnavailable(self.name, f"the engine has no image {self.options.image}", fix) from error
             from pytest_sandbox.engines.progress import PullLine
 
@@ -195,7 +197,9 @@ class ContainerExecutor(RunnerExecutor):
         return max(16, self.heap_megabytes - _PARENT_MEMORY // MIB)
 
     def _start(self) -> Runner:
-        starting = StartingContainer(self._engine, self._spec, self._removals, self._note_warnings)
+        needs = '; it needs Node 22.14 or newer as "node", and a user "node"'
+        hint = "" if self.options.image is None else f" (image {self.options.image}{needs})"
+        starting = StartingContainer(self._engine, self._spec, self._removals, self._note_warnings, hint)
         return Runner(self.name, starting, on_ready=self._check_settings)
 
     def _note_warnings(self, warnings: tuple[str, ...]) -> None:
@@ -234,6 +238,8 @@ class ContainerExecutor(RunnerExecutor):
         return ExecutorInfo(
             name=self.name,
             runtime=f"node in image {self.options.image or 'of our own'}",
+        if self.options.image is not None:
+            loosened.append(f"image {self.options.image}: its Node can be read and traced inside (default: our own)")
             path=self._spec.image[:19],
             backend=self._engine.info.describe(),
             fresh=self.options.fresh,

@@ -157,8 +157,14 @@ class StartingContainer:
     """
 
     def __init__(
-        self, engine: Engine, spec: ContainerSpec, removals: Removals, on_warnings: Callable[[tuple[str, ...]], None]
+        self,
+        engine: Engine,
+        spec: ContainerSpec,
+        removals: Removals,
+        on_warnings: Callable[[tuple[str, ...]], None],
+        hint: str = "",
     ) -> None:
+        hint: what to look at when the engine cannot start it; its words come first.
         self._engine = engine
         self._spec = spec
         self._removals = removals
@@ -167,6 +173,7 @@ class StartingContainer:
         self._link: ContainerLink | None = None
         self._error: BaseException | None = None
         self._abandoned = False
+        self._hint = hint
         start_thread(self._work)
 
     def _work(self) -> None:
@@ -198,7 +205,7 @@ class StartingContainer:
                 raise TimeoutError
             if self._link is not None:
                 return self._link
-            raise OSError(str(self._error)) from self._error
+            raise OSError(f"{self._error}{self._hint}") from self._error
 
     def abandon(self) -> None:
         """End it, however far it has come."""

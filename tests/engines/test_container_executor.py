@@ -371,7 +371,8 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], expecte
 
 def test_an_unknown_image_is_named_with_what_to_do(make: Make) -> None:
     with pytest.raises(
-        ExecutorUnavailable, match=r"no image localhost/nothing:1; pull it with '.* pull localhost/nothing:1', or pass pull=True"
+        ExecutorUnavailable,
+        match=r"no image localhost/nothing:1; pull it with '.* pull localhost/nothing:1', or allow that with pull=True",
     ):
         make(image="localhost/nothing:1")
 
