@@ -1,8 +1,9 @@
 """What a snippet finds around it on every executor, and the one table of where an executor differs.
 
 The conformance suite holds every executor to this module: a global that is listed must work and one that is not must be absent,
-and a case may fail on an executor only where a difference is declared here, and must then fail. ``docs/environment.md`` is made
-from it: ``python -m pytest_sandbox.snippets.differences > docs/environment.md``.
+and a case may fail on an executor only where a difference is declared here, and must then fail. The differential run
+(``tests/differential``) compares the outcomes of one corpus of snippets on all executors, by the same rule. ``docs/environment.md``
+is made from this module: ``python -m pytest_sandbox.snippets.differences > docs/environment.md``.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ class Difference:
         id: what differs, in a word or two; several executors can share it.
         effect: what a snippet notices.
         reason: why it is so.
+        hardened: of `container`, whether only with ``hardened=True`` (True) or only without it (False); None is either way.
     """
 
     executor: str
     id: str
     effect: str
     reason: str
+    hardened: bool | None = None
 
 
 GLOBALS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -134,10 +137,50 @@ ABSENT: Final[Mapping[str, str]] = {
 
 DIFFERENCES: Final[tuple[Difference, ...]] = (
     Difference(
+        "isolated-vm",
+        "import-words",
+        "A refused `import()` fails with an `Error` that says `Not supported`, instead of a `TypeError` that says what is refused",
+        "the engine has its own words, and cannot be given others",
+    ),
+    Difference(
+        "deno",
+        "import-words",
+        "A refused `import()` fails with a `TypeError` that says `A dynamic import callback was not specified.`",
+        "the engine has its own words, and cannot be given others",
+    ),
+    Difference(
+        "deno",
+        "words-for-the-global",
+        "An error about a property of the global object that cannot be changed calls it `[object Object]`, not `[object global]`",
+        "the engine makes up the name of a global object",
+    ),
+    Difference(
+        "deno",
+        "newer-engine",
+        "Methods that Node 24 does not have are there (`Math.sumPrecise`, `Iterator.concat`, `Map.prototype.getOrInsert`, "
+        "`Uint8Array.fromBase64`), and some errors of `Intl` are worded differently",
+        "Deno's V8 is newer than that of Node 24, on which the others run",
+    ),
+    Difference(
         "container",
         "runtime-frames",
-        "With `hardened=True`, a snippet sees frames of Node's own task queue in `error.stack`; results have none of them",
-        "a node:vm context shares the stack with the runtime",
+        "A snippet sees frames of Node's own task queue in `error.stack`; results have none of them",
+        "the realm shares the stack with the runtime",
+    ),
+    Difference(
+        "container",
+        "full-runtime",
+        "All of Node is there: its globals, `require`, `import()`, `eval`, and builtins and a global object that can be changed",
+        "the container is the wall; `hardened=True` takes them away",
+        hardened=False,
+    ),
+    Difference(
+        "container",
+        "node-apis",
+        "Timers and Web APIs are Node's own: a timer is an object, an odd delay writes a warning to the console, a URL that is "
+        "returned is an empty object, errors are worded differently",
+        "what Node has is not replaced",
+        hardened=False,
     ),
     Difference(
         "vm2",
@@ -193,8 +236,8 @@ DIFFERENCES: Final[tuple[Difference, ...]] = (
     Difference(
         "vm2",
         "promise-constructor",
-        "The promise of an async function is an instance of `Promise`, but has another constructor; `Promise.name` is "
-        "`localPromise`, and static methods called on a subclass make plain promises",
+        "The promise of an async function, and those that the static methods of a subclass make, are instances, but have another "
+        "constructor; `Promise.name` is `localPromise`",
         "vm2 puts a class of its own in the place of `Promise`",
     ),
     Difference(
@@ -212,9 +255,15 @@ DIFFERENCES: Final[tuple[Difference, ...]] = (
 )
 
 
-def differences_of(executor: str) -> Mapping[str, Difference]:
-    """Return the declared differences of an executor, by id."""
-    return {difference.id: difference for difference in DIFFERENCES if difference.executor == executor}
+def differences_of(executor: str, *, hardened: bool = True) -> Mapping[str, Difference]:
+    """Return the declared differences of an executor, by id.
+
+    Args:
+        executor: its name.
+        hardened: of `container`, whether it is set up with ``hardened=True``.
+    """
+    rows = (difference for difference in DIFFERENCES if difference.executor == executor)
+    return {row.id: row for row in rows if row.hardened is None or row.hardened == hardened}
 
 
 def render() -> str:
@@ -229,7 +278,9 @@ def _lines() -> Iterator[str]:
     yield ""
     yield (
         "Every executor offers the same environment, unless a difference is declared below; `container` does so with "
-        "`hardened=True`. The conformance suite checks both lists and every difference on every executor."
+        "`hardened=True`. The conformance suite checks both lists on every executor. A corpus of snippets is run on all of them, and "
+        "has to come to the same values, errors (kind, name, message and line) and logs: a difference that is "
+        "not declared fails the run, and so does a declared one that does not show."
     )
     yield ""
     yield "## Globals"
@@ -253,8 +304,14 @@ def _lines() -> Iterator[str]:
     yield ""
     yield from _table(
         ("Executor", "Id", "What a snippet notices", "Why"),
-        ((f"`{row.executor}`", f"`{row.id}`", row.effect, row.reason) for row in DIFFERENCES),
+        ((_setting(row), f"`{row.id}`", row.effect, row.reason) for row in DIFFERENCES),
     )
+
+
+def _setting(row: Difference) -> str:
+    if row.hardened is None:
+        return f"`{row.executor}`"
+    return f"`{row.executor}`, {'with `hardened=True`' if row.hardened else 'by default'}"
 
 
 def _code(names: Iterable[str]) -> str:

@@ -35,13 +35,15 @@ def test_nothing_is_listed_twice() -> None:
     assert {row.executor for row in DIFFERENCES} <= {spec.name for spec in BUILTINS}
 
 
-def test_every_declared_difference_is_tested() -> None:
+def test_no_test_names_a_difference_that_is_not_declared() -> None:
+    # That every declared one shows, on a snippet of its own, is the matter of tests/differential.
     used = set()
     for path in Path(__file__).parent.glob("test_*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "difference":
                 used |= {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
-    assert used == {row.id for row in DIFFERENCES}
+    assert used
+    assert used <= {row.id for row in DIFFERENCES}
 
 
 def test_the_globals_are_exactly_the_listed_ones(run: Run, executor: SnippetExecutor) -> None:
