@@ -10,7 +10,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
 
 from pytest_sandbox.errors import ExecutorClosed, InvalidArgument, UnsupportedLimit, near_miss
 from pytest_sandbox.limits import DEFAULT_LIMITS, UNSET, Limits, Unset, check_seconds
@@ -19,6 +19,9 @@ from pytest_sandbox.promises import promised
 from pytest_sandbox.result import ExecuteResult, SnippetError
 from pytest_sandbox.snippets.threads import LoopOwner, running_loop
 from pytest_sandbox.snippets.tools import ToolBox, run_in_thread
+
+if TYPE_CHECKING:
+    from pytest_sandbox.snippets.link import StartingProcess
 
 __all__ = ["ExecutorInfo", "ExecutorOptions", "Language", "Request", "SnippetExecutor"]
 
@@ -114,6 +117,8 @@ class SnippetExecutor(ABC):
     default_limits: ClassVar[Limits] = DEFAULT_LIMITS
     unsupported_limits: ClassVar[Mapping[str, str]] = {}
     """Fields of `Limits` that this executor cannot enforce, each with the reason."""
+    control_runtime: ClassVar[Literal["node", "deno"]] = "node"
+    """What runs the positive controls of its audits: the runtime whose APIs its snippets would have, if nothing was in the way."""
 
     def __init__(self, *, limits: Limits | None = None, **options: Any) -> None:
         self._closed = False
@@ -148,8 +153,30 @@ class SnippetExecutor(ABC):
 
     @property
     def guarantees(self) -> frozenset[str]:
-        """The ids of the guarantees that this executor promises as it is set up."""
-        return frozenset()
+        """The ids of the guarantees that this executor promises as it is set up: what `promises` has for it."""
+        return promised(self.name, self.circumstances)
+
+    @property
+    def circumstances(self) -> frozenset[str]:
+        """What the promises of this executor may depend on, see `promises`."""
+        return frozenset(name for name in ("timeout", "memory", "output") if getattr(self.limits, name) is not None)
+
+    def processes(self) -> tuple[int, ...]:
+        """Return the processes, by their ids on this host, that run executions now; empty where that is not known.
+
+        For audits, which look at them from outside.
+        """
+        return ()
+
+    def start_bare(self, program: str) -> StartingProcess | None:
+        """Start another program of the runtime in the place of a runner, confined like one; None where nothing is to be seen there.
+
+        For audits: that is what a snippet meets which has escaped from its realm.
+
+        Args:
+            program: the path of a JavaScript program.
+        """
+        return None
 
     @abstractmethod
     def _run(self, request: Request) -> ExecuteResult:

@@ -144,6 +144,11 @@ class Runner:
 
         Returns:
             How it ended; None when it never ran.
+    @property
+    def pid(self) -> int | None:
+        """The process id on this host; None while it starts, when it has ended, or when it is somewhere else."""
+        return self._link.pid if self._link is not None else None
+
         """
         self.is_idle = False
         if self._link is None:

@@ -218,6 +218,13 @@ class ContainerExecutor(RunnerExecutor):
         self._engine.close()
 
     @property
+    def circumstances(self) -> frozenset[str]:
+        """What the promises of this executor may depend on, see `promises`."""
+        more = {"hardened": self.options.hardened, "fresh": self.options.fresh == "container"}
+        more["processes"] = isinstance(self.limits.processes, int)
+        return super().circumstances | {name for name, holds in more.items() if holds}
+
+    @property
     def max_runners(self) -> int:
         """How many executions may run at the same time."""
         return self.options.max_runners or 1

@@ -80,6 +80,11 @@ class ContainerLink:
             self._pid = self._engine.inspect(self._container).pid
 
     @property
+    def pid(self) -> int | None:
+        """The id on this host of process 1 of the container."""
+        return self._pid or None
+
+    @property
     def read_descriptors(self) -> tuple[int, ...]:
         """Descriptors to poll for input."""
         return self._attachment.read_descriptors

@@ -63,6 +63,7 @@ class DenoExecutor(LocalExecutor):
 
     name = "deno"
     options_class: ClassVar[type[ExecutorOptions]] = DenoOptions
+    control_runtime = "deno"
     reuses_runners = False
     spares = 2  # on two cores, two that start while one runs
 
@@ -101,6 +102,15 @@ class DenoExecutor(LocalExecutor):
         inside = replace(self._inside, tmpfs={**self._inside.tmpfs, _HOME: _HOME_SIZE}, copies=copies)
         starting = self._start_jailed(jail, {**ENVIRONMENT, **_ENVIRONMENT, "DENO_DIR": _HOME}, inside)
         return Runner(self.name, starting, on_ready=lambda _ready: self._keep_template(starting.root / _HOME[1:]))
+
+    def start_bare(self, program: str) -> StartingProcess | None:
+        """See `SnippetExecutor`: Deno's permissions are there to be seen, and the jail, if there is one."""
+        if self._jail is not None:
+            inside = replace(self._inside, tmpfs={**self._inside.tmpfs, _HOME: _HOME_SIZE})
+            return self._start_jailed(self._jail, {**ENVIRONMENT, **_ENVIRONMENT, "DENO_DIR": _HOME}, inside, program)
+        home = Path(tempfile.mkdtemp(dir=self._folder))
+        process = spawn_soon(self._bare_command(program), env={**ENVIRONMENT, **_ENVIRONMENT, "DENO_DIR": str(home)})
+        return StartingProcess(process, on_end=lambda: shutil.rmtree(home, ignore_errors=True))
 
     def _keep_template(self, home: Path) -> None:
         if not self._template:

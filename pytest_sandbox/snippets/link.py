@@ -55,6 +55,10 @@ class Link(Protocol):
     def has_ended(self) -> bool:
         """Whether the runner is gone, even if something still holds its pipes open."""
 
+    @property
+    def pid(self) -> int | None:
+        """The runner's process id on this host; None when it has ended, or is somewhere else."""
+
     def sample(self) -> Sample | None:
         """Measure the runner; None when that is not possible."""
 
@@ -137,6 +141,11 @@ class ProcessLink:
     def has_ended(self) -> bool:
         """Whether the process is gone."""
         return self._process.poll() is not None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id on this host: of what is in the jail, where there is one."""
+        return self._process.pid if self._confined is None else self._confined.program_pid()
 
     def sample(self) -> Sample | None:
         """Measure the process."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Final, Literal, get_args
 
 from pytest_sandbox.errors import ExecutorBroken, ExecutorUnavailable, InvalidArgument, UnsupportedLimit
@@ -17,7 +17,7 @@ from pytest_sandbox.processes.spawn import spawn_soon
 from pytest_sandbox.snippets.base import ExecutorOptions
 from pytest_sandbox.snippets.channel import Runner
 from pytest_sandbox.snippets.link import StartingProcess
-from pytest_sandbox.snippets.runner_executor import ENVIRONMENT, RunnerExecutor
+from pytest_sandbox.snippets.runner_executor import ENVIRONMENT, RUNNERS, RunnerExecutor
 
 __all__ = ["JailMode", "LocalExecutor", "LocalOptions"]
 
@@ -147,13 +147,34 @@ class LocalExecutor(RunnerExecutor):
         most_growth = max(_LEAST_GROWTH, memory // 4) if isinstance(memory, int) else None
         return Runner(self.name, starting, most_growth=most_growth)
 
-    def _start_jailed(self, jail: Jail, env: Mapping[str, str], inside: Confinement) -> StartingProcess:
-        """Begin to start a runner in a jail.
+    @property
+    def circumstances(self) -> frozenset[str]:
+        """What the promises of this executor may depend on, see `promises`."""
+        jail = self._jail
+        inside = {"jail"} if jail is not None else set()
+        if jail is not None and jail.counts_processes:
+            inside.add("processes")
+        return super().circumstances | inside
+
+    def start_bare(self, program: str) -> StartingProcess | None:
+        """See `SnippetExecutor`: only a jail is there to be seen."""
+        return None if self._jail is None else self._start_jailed(self._jail, ENVIRONMENT, self._inside, program)
+
+    def _bare_command(self, program: str) -> list[str]:
+        command = list(self._command())
+        runner = next(index for index, word in enumerate(command) if word.startswith(f"{RUNNERS}{os.sep}"))
+        allowed = [f"--allow-fs-read={program}"] if "--permission" in command else []
+        return [*command[:runner], *allowed, program]
+
+    def _start_jailed(self, jail: Jail, env: Mapping[str, str], inside: Confinement, bare: str | None = None) -> StartingProcess:
+        """Begin to start a runner, or a bare program in its place, in a jail.
 
         Raises:
             ExecutorBroken: when a jail cannot be prepared now (the machine's fault).
         """
-        program, *arguments = self._command()
+        program, *arguments = self._command() if bare is None else self._bare_command(bare)
+        if bare is not None:
+            inside = replace(inside, read_only=(*inside.read_only, bare))
         try:
             # The real path: a loader looks for libraries near the program that it finds there.
             confined = jail.confine([os.path.realpath(program), *arguments], env, inside)

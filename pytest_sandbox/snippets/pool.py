@@ -187,6 +187,12 @@ class RunnerPool:
         if runner is not None:
             runner.retire()
 
+    def pids(self) -> tuple[int, ...]:
+        """Return the process ids, on this host, of the runners that serve an execution now."""
+        with self._changed:
+            lent = list(self._lent)
+        return tuple(pid for runner in lent if (pid := runner.pid) is not None)
+
     def close(self) -> None:
         """End all runners; executions that are under way end with `ExecutorClosed`."""
         with self._changed:

@@ -70,3 +70,7 @@ class RunnerExecutor(SnippetExecutor):
 
     def _shut_down(self) -> None:
         self._pool.close()
+
+    def processes(self) -> tuple[int, ...]:
+        """See `SnippetExecutor`."""
+        return self._pool.pids()

@@ -1,0 +1,1 @@
+"""Our probes, one module for each family of attacks; each has a tuple ``PROBES``."""
