@@ -278,9 +278,9 @@ def _lines() -> Iterator[str]:
     yield ""
     yield (
         "Every executor offers the same environment, unless a difference is declared below; `container` does so with "
-        "`hardened=True`. The conformance suite checks both lists on every executor. A corpus of snippets is run on all of them, and "
-        "has to come to the same values, errors (kind, name, message and line) and logs: a difference that is "
-        "not declared fails the run, and so does a declared one that does not show."
+        "`hardened=True`. The conformance suite checks both lists on every executor. A corpus of snippets is run on all of them, "
+        "and has to come to the same values, errors (kind, name, message and line) and logs: a difference that is not declared fails "
+        "the run, and so does a declared one that does not show."
     )
     yield ""
     yield "## Globals"
