@@ -279,8 +279,8 @@ def _lines() -> Iterator[str]:
     yield (
         "Every executor offers the same environment, unless a difference is declared below; `container` does so with "
         "`hardened=True`. The conformance suite checks both lists on every executor. A corpus of snippets is run on all of them, "
-        "and has to come to the same values, errors (kind, name, message and line) and logs: a difference that is not declared fails "
-        "the run, and so does a declared one that does not show."
+        "and has to come to the same values, errors (kind, name, message and line) and logs: a difference that is not declared "
+        "fails the run, and so does a declared one that does not show."
     )
     yield ""
     yield "## Globals"
