@@ -2,7 +2,8 @@
 
 The loop runs in the caller's thread and never waits for anything but the pipes: requests are written as the runner takes them, its
 output is read as it comes, tools run elsewhere and ring a bell. So no amount of data on one pipe can block another, and the clock,
-the memory watch and cancellation always get their turn.
+the memory watch and cancellation always get their turn. While the loop waits, the thread of a tool that has returned writes the
+answer itself: that spares each tool call the way through another thread.
 """
 
 from __future__ import annotations
@@ -66,6 +67,9 @@ class Runner:
         self._link: Link | None = None
         self._bell: tuple[int, int] | None = None
         self._lock = threading.Lock()
+        self._turn = threading.Lock()  # held by the loop, except while it waits: what follows is its holder's
+        self._execution: Execution | None = None
+        self._failure: BaseException | None = None
         self._nonce = "-"
         self._input = bytearray()
         self._searched = 0
@@ -100,7 +104,8 @@ class Runner:
         try:
             self._bell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             self._poll.register(self._bell[0], select.POLLIN)
-            ready = self._read_ready(link, deadline, timeout)
+            with self._turn:
+                ready = self._read_ready(link, deadline, timeout)
             self.versions = ready.versions
             self._on_ready(ready)
             self._at_start = link.sample()
@@ -139,16 +144,16 @@ class Runner:
         now = None if self._most_growth is None else link.sample()
         return now is not None and self._at_start is not None and now.memory - self._at_start.memory > (self._most_growth or 0)
 
-    def kill(self) -> Death | None:
-        """End the runner and all it started; safe to call twice.
-
-        Returns:
-            How it ended; None when it never ran.
     @property
     def pid(self) -> int | None:
         """The process id on this host; None while it starts, when it has ended, or when it is somewhere else."""
         return self._link.pid if self._link is not None else None
 
+    def kill(self) -> Death | None:
+        """End the runner and all it started; safe to call twice.
+
+        Returns:
+            How it ended; None when it never ran.
         """
         self.is_idle = False
         if self._link is None:
@@ -187,15 +192,19 @@ class Runner:
         self._nonce = secrets.token_hex(16)
         execution = Execution(self._name, request, self._nonce)
         execution.sampled(link.sample())
-        request.tools.attach(self._ring)
-        self._output += execution.begin(time.monotonic())
+        request.tools.attach(self._answer)
         try:
-            self._carry(link, execution)
+            with self._turn:
+                self._output += execution.begin(time.monotonic())
+                self._execution = execution
+                self._carry(link, execution)
         except BaseException:
+            request.tools.attach(None)
             self.kill()
             raise
         finally:
             request.tools.attach(None)
+            self._execution = None
             execution.finished(time.monotonic())
         execution.sampled(link.sample())
         self.is_idle = execution.is_over and execution.is_clean and not self._output and not self._interrupted
@@ -222,6 +231,8 @@ class Runner:
                 if execution.is_over:
                     return
             self._output += execution.tool_frames(now)
+            if self._failure is not None:
+                raise self._failure
             if len(self._input) > execution.line_most:
                 execution.overflowed(len(self._input))
             sample = None
@@ -261,7 +272,11 @@ class Runner:
             for descriptor, events in wanted.items():
                 self._poll.register(descriptor, events)
             self._polled = wanted
-        ready = self._poll.poll(max(0.0, timeout) * 1000)
+        self._turn.release()
+        try:
+            ready = self._poll.poll(max(0.0, timeout) * 1000)
+        finally:
+            self._turn.acquire()
         for descriptor, events in ready:
             if self._bell is not None and descriptor == self._bell[0]:
                 with contextlib.suppress(BlockingIOError):
@@ -290,6 +305,26 @@ class Runner:
         del self._input[:start]
         self._searched = len(self._input)
         return lines
+
+    def _answer(self) -> None:
+        """Take what a tool has returned to the runner, from the tool's thread, or tell the loop to do it."""
+        if not self._turn.acquire(blocking=False):
+            self._ring()
+            return
+        try:
+            execution, link = self._execution, self._link
+            if execution is None or link is None or execution.must_be_watched:
+                self._ring()
+                return
+            self._output += execution.tool_frames(time.monotonic())
+            self._write(link)
+            if self._output:
+                self._ring()
+        except BaseException as error:
+            self._failure = error  # for the caller's thread, not for the tool's
+            self._ring()
+        finally:
+            self._turn.release()
 
     def _ring(self) -> None:
         with self._lock:

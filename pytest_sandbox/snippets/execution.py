@@ -251,6 +251,11 @@ class Execution:
                 self._call_deadlines[call] = now + self._request.tool_timeout
             self._request.tools.start(call, name, values)
 
+    @property
+    def must_be_watched(self) -> bool:
+        """Whether an answer changes what the loop waits for: it may start another call, or the end has been asked for."""
+        return bool(self._calls_waiting) or self._request.tools.cancelled or self.is_over
+
     def tool_frames(self, now: float) -> bytes:
         """Return the answers to tool calls that are ready, as lines."""
         for outcome in self._request.tools.take():

@@ -75,12 +75,13 @@ class ToolBox:
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._tools = _check_tools(tools)
+        self._async_names = {name for name, tool in self._tools.items() if _is_async(tool)}
         self._loops = loops
         self._loop = loop
         self._private_loop: asyncio.AbstractEventLoop | None = None
         self._context = contextvars.copy_context()
         self._context.run(_inside.set, _inside.get() | {id(owner)})
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # who is woken may take outcomes at once
         self._outcomes: deque[ToolOutcome] = deque()
         self._running: dict[int, str] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -109,7 +110,7 @@ class ToolBox:
         with self._lock:
             self._running[call] = name
         context = self._context.copy()
-        if inspect.iscoroutinefunction(tool) or inspect.iscoroutinefunction(getattr(tool, "__call__", None)):  # noqa: B004
+        if name in self._async_names:
             self._start_async(call, context, lambda: tool(*args))
         else:
             start_thread(lambda: context.run(self._run_sync, call, context, tool, args))
@@ -214,6 +215,10 @@ class ToolBox:
         with self._lock:
             if self._wake is not None:
                 self._wake()
+
+
+def _is_async(tool: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(tool) or inspect.iscoroutinefunction(getattr(tool, "__call__", None))  # noqa: B004
 
 
 def _check_tools(tools: object) -> dict[str, Callable[..., Any]]:
