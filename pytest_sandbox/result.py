@@ -79,10 +79,11 @@ class Usage:
 
     Attributes:
         wall: seconds from the request to the result.
-        cpu: seconds of CPU time of the runner.
-        memory: peak resident bytes of the runner, sampled.
+        cpu: seconds of CPU time of the runner, or of the command and its children; None for commands in containers.
+        memory: peak resident bytes of the runner, or of the command and all below it, sampled; None for commands in containers, and
+            for those that end before the first look, 20 ms after their start.
         tool_calls: how many tool calls were made.
-        output: bytes of log text, dropped ones included.
+        output: bytes of log text, or of both output streams, dropped ones included.
     """
 
     wall: float

@@ -21,6 +21,7 @@ import weakref
 from typing import Any, Final
 
 from pytest_sandbox.commands.base import Prepared
+from pytest_sandbox.commands.metering import Peak
 from pytest_sandbox.commands.process import Process
 from pytest_sandbox.commands.pump import READ, WRITE, pump
 from pytest_sandbox.commands.streams import CHUNK, Output
@@ -98,6 +99,7 @@ class NativeProcess(Process):
         self._close_after = False
         self._drain_until = 0.0
         self._cpu: float | None = None
+        self._peak: Peak | None = None
         _live.add(self)
 
     @property
@@ -137,6 +139,9 @@ class NativeProcess(Process):
                 os.set_blocking(popen.stdin.fileno(), False)
             self._pidfd = pidfd
             pump().watch(self._pidfd, READ, self._on_exit)
+        me = weakref.ref(self)
+        self._peak = Peak(lambda: process.pid if (process := me()) is not None else None)
+        self._peak.watch()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         return spawn_soon(
@@ -294,6 +299,8 @@ class NativeProcess(Process):
             os.close(self._pidfd)
             self._pidfd = -1
             watchdog.unwatch_group(pid)
+            if self._peak is not None:
+                self._peak.ended = True
             self._reaped()
             self._stdin_error = self._stdin_error or self._pending is not None
             self._pending = None
@@ -338,8 +345,8 @@ class NativeProcess(Process):
             self._close_stdin()
 
     def _usage(self) -> Usage:
-        # Peak memory is left out: the kernel counts what the test run itself had when it forked.
-        return Usage(wall=self.duration, cpu=self._cpu, output=self._stdout.total + self._stderr.total)
+        memory = self._peak.memory if self._peak is not None else None
+        return Usage(wall=self.duration, cpu=self._cpu, memory=memory, output=self._stdout.total + self._stderr.total)
 
     def forget_after_fork(self) -> None:
         """Close, in a forked child, the inherited descriptors; the process is the parent's."""

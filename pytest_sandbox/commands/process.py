@@ -16,6 +16,7 @@ from pytest_sandbox.commands.result import signal_name
 from pytest_sandbox.commands.streams import Output, Stream, wait_pressing
 from pytest_sandbox.errors import EngineError, InvalidArgument, ProcessStateError, ProcessTimeout, SandboxError
 from pytest_sandbox.limits import check_seconds
+from pytest_sandbox.observing import Ended, tell
 from pytest_sandbox.processes.makers import Maker, making
 from pytest_sandbox.result import Usage, printable
 
@@ -56,6 +57,7 @@ class Process(ABC):
         self._finished = False
         self._when_finished: list[Callable[[], None]] = []
         self._maker: Maker | None = None
+        self._shown = ""
 
     # -- what a backend provides ------------------------------------------------------------------------------
 
@@ -281,6 +283,7 @@ class Process(ABC):
             executor: whose it is.
             command: the command as it may be shown.
         """
+        self._shown = command
         shown = printable(command.replace("\n", " "))
         self._maker = Maker(self, f'command "{shown[:80]}{"…" if len(shown) > 80 else ""}" of {executor.what}', executor)
         for descriptor in self._held():
@@ -358,6 +361,9 @@ class Process(ABC):
         if self._finished:
             return
         self._finished = True
+        if self._returncode is not None:
+            self.record.usage = usage = self._usage()
+            tell(lambda: Ended("command", self.entry, self._shown, usage))
         callbacks, self._when_finished = self._when_finished, []
         for callback in callbacks:
             callback()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_sandbox.commands.streams import Excerpt
+from pytest_sandbox.result import Usage
 
 __all__ = ["CommandRecord"]
 
@@ -22,6 +23,7 @@ class CommandRecord:
         signal: the name of the signal that has ended it, or None.
         timed_out: whether it was killed because its time was up.
         duration: seconds from the start to the exit.
+        usage: what it used; None before its end.
         error: why it could not be started, or an empty text.
     """
 
@@ -33,6 +35,7 @@ class CommandRecord:
     signal: str | None = None
     timed_out: bool = False
     duration: float = 0.0
+    usage: Usage | None = None
     error: str = ""
 
     def outcome(self) -> str:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["_sandbox_executor_name", "_sandbox_pool", "executor", "executor_factory", "executors"]
 
-pytest_plugins = ("pytest_sandbox.plugin.commands", "pytest_sandbox.plugin.sentinel")
+pytest_plugins = ("pytest_sandbox.plugin.commands", "pytest_sandbox.plugin.sentinel", "pytest_sandbox.plugin.slowest")
 """What has options, hooks and fixtures of its own."""
 
 MARKER_LINE = (

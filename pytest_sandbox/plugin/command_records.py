@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from pytest_sandbox.commands.masking import Secrets
 from pytest_sandbox.commands.records import CommandRecord
 from pytest_sandbox.commands.streams import Excerpt
+from pytest_sandbox.plugin.usage import in_words
 from pytest_sandbox.result import printable
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def sections(log: Sequence[tuple[CommandExecutor, CommandRecord]]) -> list[tuple
 def _section(entry: str, number: int, record: CommandRecord, secrets: Secrets) -> tuple[str, str]:
     title = printable(f"sandbox command {number} ({entry})")
     lines = [f"command: {_line(secrets.mask_text(record.command))}", f"outcome: {_line(secrets.mask_text(record.outcome()), 1000)}"]
+    if record.usage is not None:
+        lines.append(f"usage: {in_words(record.usage, calls=False)}")
     for name, excerpt in (("stdout", record.stdout), ("stderr", record.stderr)):
         lines += _stream(name, excerpt, secrets)
     return title, "\n".join(lines)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pytest_sandbox.plugin.usage import in_words
 from pytest_sandbox.result import printable
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Execution:
             shown.append("value: undefined")
         else:
             shown.append(f"value: {_line(repr(result.value))}")
-        return shown
+        return [*shown, f"usage: {in_words(result.usage)}"]
 
 
 class Recorder:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
 
 from pytest_sandbox.errors import ExecutorClosed, InvalidArgument, UnsupportedLimit, near_miss
 from pytest_sandbox.limits import DEFAULT_LIMITS, UNSET, Limits, Unset, check_seconds
+from pytest_sandbox.observing import Ended, tell
 from pytest_sandbox.processes.makers import Maker
 from pytest_sandbox.promises import promised
 from pytest_sandbox.result import ExecuteResult, SnippetError
@@ -266,8 +267,9 @@ class SnippetExecutor(ABC):
         error = _unfit(request)
         if error is not None:
             return ExecuteResult(ok=False, executor=self.name, duration=0.0, error=error)
-        return self._run(request)
-            self._maker.closed = True
+        result = self._run(request)
+        tell(lambda: Ended("snippet", self.name, request.source, result.usage))
+        return result
 
     def _request(self, code: object, tools: ToolBox, language: object, timeout: object, tool_timeout: object) -> Request:
         if self._closed:

@@ -721,3 +721,13 @@ print(out.read(1000).decode(), flush=True)
 def test_a_bad_entry_made_in_python_is_refused(make_native: MakeNative) -> None:
     with pytest.raises(EntriesInvalid):
         make_native(command_whitelist=("echo 'x",))
+
+
+def test_memory_is_that_of_the_command_and_all_below_it_and_not_of_the_test_run(make_native: MakeNative) -> None:
+    shell = make_native()
+    hoard = "import time; hoard = b'x' * 60_000_000; time.sleep(0.3)"
+    large = shell.run(f'/bin/sh -c "{sys.executable} -I -S -c \\"{hoard}\\"; true"').check().usage.memory
+    small = shell.run("/bin/sleep 0.3").check().usage.memory
+    assert large is not None and 60_000_000 < large < 120_000_000
+    # The kernel's own count of this one begins with the memory of the process that has started it: with ours.
+    assert small is not None and small < 8_000_000 < psutil.Process().memory_info().rss

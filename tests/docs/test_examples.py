@@ -103,6 +103,7 @@ def normal(text: str) -> str:
         (r"^( +)\d+\.\d{3} (?=(?:log|info|warn|error|debug): )", r"\1<time> "),
         (r"\b(node|deno|isolated-vm|vm2|pytest|pluggy|Python|sandbox|xdist)([- ])\d+(?:\.\d+)+", r"\1\2<version>"),
         (r"\([^()\s]*/[^()\s]*\)", "(<path>)"),
+        (r"\bmemory (?:unknown|\d+\.\d MiB)", "memory <size>"),
         (r"\bjail .*", "jail <jail>"),
         (r"([=_-]){3,}", r"\1\1\1"),
         (r" +(?=\[ *\d+%\])", " "),
