@@ -123,12 +123,12 @@ class SnippetExecutor(ABC):
 
     def __init__(self, *, limits: Limits | None = None, **options: Any) -> None:
         self._closed = False
+        self._maker = Maker(self, f'executor "{self.name}"')
         self._loops = LoopOwner()
         self.options = self._parse_options(options)
         explicit = (limits or Limits()).explicit()
         for field, reason in self.unsupported_limits.items():
             if explicit.get(field) is not None:
-        self._maker = Maker(self, f'executor "{self.name}"')
                 raise UnsupportedLimit(self.name, field, explicit[field], reason)
         self.limits: Limits = (limits or Limits()).over(self.default_limits)
 
@@ -241,6 +241,7 @@ class SnippetExecutor(ABC):
             self._closed = True
             self._shut_down()
             self._loops.close()
+            self._maker.closed = True
 
     async def aclose(self) -> None:
         """Do the same as `close` without blocking the running loop."""

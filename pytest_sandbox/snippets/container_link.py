@@ -159,6 +159,7 @@ class StartingContainer:
         spec: what it is to be.
         removals: removes it in the end.
         on_warnings: called with what the engine said about settings that it could not apply.
+        hint: what to look at when the engine cannot start it; its words come first.
     """
 
     def __init__(
@@ -169,16 +170,16 @@ class StartingContainer:
         on_warnings: Callable[[tuple[str, ...]], None],
         hint: str = "",
     ) -> None:
-        hint: what to look at when the engine cannot start it; its words come first.
         self._engine = engine
         self._spec = spec
         self._removals = removals
+        self._hint = hint
         self._on_warnings = on_warnings
         self._changed = threading.Condition()
         self._link: ContainerLink | None = None
         self._error: BaseException | None = None
         self._abandoned = False
-        self._hint = hint
+        self._maker = makers.current()
         start_thread(self._work)
 
     def _work(self) -> None:
@@ -192,7 +193,6 @@ class StartingContainer:
             self._on_warnings(created.warnings)
             link = ContainerLink(self._engine, container, self._engine.open(container), self._removals)
         except BaseException as caught:
-        self._maker = makers.current()
             error = caught
             if container is not None:
                 self._removals.remove(container)

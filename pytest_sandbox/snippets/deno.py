@@ -71,9 +71,9 @@ class DenoExecutor(LocalExecutor):
         super()._set_up()
         self._template: dict[str, bytes] = {}
         self._folder = None if self._jail is not None else Path(tempfile.mkdtemp(prefix="pytest-sandbox-deno-"))
-
         if self._folder is not None:
             self._maker.add_folder(self._folder)
+
     def _find_runtime(self) -> None:
         self._deno = find_deno(self.name, path=self.options.deno)
 
