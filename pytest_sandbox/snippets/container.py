@@ -238,6 +238,8 @@ class ContainerExecutor(RunnerExecutor):
             value, usual = getattr(self.limits, field), getattr(default, field)
             if value is None or value > usual:
                 loosened.append(f"{field} {'unlimited' if value is None else value} (default {usual})")
+        if self.options.image is not None:
+            loosened.append(f"image {self.options.image}: its Node can be read and traced inside (default: our own)")
         if self.options.cpus > 1.0:
             loosened.append(f"cpus {self.options.cpus:g} (default 1)")
         if self.options.fresh == "process":
@@ -245,8 +247,6 @@ class ContainerExecutor(RunnerExecutor):
         return ExecutorInfo(
             name=self.name,
             runtime=f"node in image {self.options.image or 'of our own'}",
-        if self.options.image is not None:
-            loosened.append(f"image {self.options.image}: its Node can be read and traced inside (default: our own)")
             path=self._spec.image[:19],
             backend=self._engine.info.describe(),
             fresh=self.options.fresh,
