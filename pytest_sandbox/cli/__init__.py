@@ -20,6 +20,7 @@ SUBCOMMANDS: Final = {
     "entries": "pytest_sandbox.cli.entries_files",
     "exec": "pytest_sandbox.cli.exec_command",
     "list": "pytest_sandbox.cli.list_executors",
+    "prune": "pytest_sandbox.cli.prune",
     "run": "pytest_sandbox.cli.run_snippet",
 }
 """By name, the module of each subcommand."""

@@ -17,19 +17,20 @@ from typing import TYPE_CHECKING, Final
 from pytest_sandbox.engines.cache import cache_folder
 from pytest_sandbox.engines.elf import NotElf, Program, libraries, read_program
 from pytest_sandbox.engines.layers import ImageFile, ImageRecipe
-from pytest_sandbox.errors import EngineError, EngineRefused, EngineUnavailable, ImageNotFound, NodeImageImpossible
+from pytest_sandbox.errors import EngineError, ImageNotFound, NodeImageImpossible
 
 if TYPE_CHECKING:
     from pytest_sandbox.engines.base import Engine, ImageInfo
 
-__all__ = ["IMAGE_LABEL", "NODE_IN_IMAGE", "ensure_image", "find_node", "prune"]
+__all__ = ["IMAGE_LABEL", "NODE_IN_IMAGE", "REPOSITORY", "ensure_image", "find_node"]
 
 IMAGE_LABEL: Final = "pytest-sandbox.image"
 """Its value is the SHA-256 of everything in the image."""
 
 NODE_IN_IMAGE: Final = "/usr/bin/node"
 NODE_USER: Final = 1000
-_REPOSITORY: Final = "localhost/pytest-sandbox/node"
+REPOSITORY: Final = "localhost/pytest-sandbox/node"
+"""Under which our images are named."""
 
 _ACCOUNTS: Final = {
     "/etc/passwd": f"root:x:0:0:root:/:/nologin\nnode:x:{NODE_USER}:{NODE_USER}:node:/tmp:/nologin\n",
@@ -116,7 +117,7 @@ def ensure_image(
         raise EngineError(label, "build the image", f"a file of it cannot be read: {error}") from error
     recipe = ImageRecipe(files=contents, architecture=architecture, config=config, digests=digests)
     content = recipe.content_digest()
-    tag = f"{_REPOSITORY}:{content[:16]}"
+    tag = f"{REPOSITORY}:{content[:16]}"
     found = _find(engine, tag, content)
     if found is not None:
         return found
@@ -196,23 +197,3 @@ def _known_digests(folder: Path, contents: Mapping[str, ImageFile]) -> dict[str,
                 json.dump({**kept, **used}, draft)
             os.replace(draft.name, store)
     return digests
-
-
-def prune(engine: Engine) -> tuple[list[str], list[str]]:
-    """Remove our images from an engine.
-
-    Returns:
-        The tags of those that were removed, and a line for each that was not, with the engine's reason (most often: a container
-        still uses it).
-    """
-    removed, kept = [], []
-    for image in engine.list_images(IMAGE_LABEL):
-        name = next(iter(image.tags), image.id)
-        try:
-            if engine.remove_image(name):
-                removed.append(name)
-        except EngineUnavailable:
-            raise
-        except EngineRefused as error:
-            kept.append(f"{name}: {error.detail}")
-    return removed, kept

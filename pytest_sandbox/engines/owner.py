@@ -15,7 +15,7 @@ from pytest_sandbox.processes.watchdog import start_ticks
 if TYPE_CHECKING:
     from pytest_sandbox.engines.base import Engine
 
-__all__ = ["KEPT_LABEL", "OWNER_LABEL", "is_dead", "new_name", "owner_label", "sweep"]
+__all__ = ["KEPT_LABEL", "OWNER_LABEL", "describe_owner", "is_dead", "new_name", "owner_label", "sweep"]
 
 OWNER_LABEL: Final = "pytest-sandbox.owner"
 KEPT_LABEL: Final = "pytest-sandbox.kept"
@@ -56,6 +56,25 @@ def is_dead(label: str) -> bool:
         pid, ticks = int(parts[2]), int(parts[3])
         return pid > 0 and ticks >= 0 and start_ticks(pid) != ticks
     return False
+
+
+def describe_owner(label: str) -> str:
+    """Return who an owner is, and whether that is alive, in words.
+
+    Args:
+        label: as made by `owner_label`.
+    """
+    parts = label.split(":")
+    boot, namespace = _here()
+    if len(parts) != 4:
+        return f'not known ("{label}")'
+    if is_dead(label):
+        return f"process {parts[2]}, which is dead"
+    if parts[0] != boot:
+        return f"process {parts[2]} of another machine, or of this one before its last start"
+    if parts[1] != namespace or namespace == "-":
+        return f"process {parts[2]} of another pid namespace"
+    return f"process {parts[2]}, which runs"
 
 
 def sweep(engine: Engine) -> list[str]:

@@ -329,6 +329,8 @@ class SdkEngine:
                 }
             )
             for each in found
+            # One without a name is none: Docker (20.10) can go on listing what it has removed, until it is restarted.
+            if each.get("Names")
         ]
 
     def logs(self, container: str, *, tail: int = 100, timeout: float | None = None) -> bytes:

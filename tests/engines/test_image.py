@@ -20,12 +20,11 @@ import pytest
 from pytest_sandbox.engines import image as image_module
 from pytest_sandbox.engines.base import Engine, ImageInfo
 from pytest_sandbox.engines.elf import NotElf, libraries, read_program
-from pytest_sandbox.engines.image import IMAGE_LABEL, NODE_IN_IMAGE, ensure_image, find_node, prune
+from pytest_sandbox.engines.image import IMAGE_LABEL, NODE_IN_IMAGE, ensure_image, find_node
 from pytest_sandbox.engines.layers import ImageFile
-from pytest_sandbox.engines.spec import ContainerSpec
-from pytest_sandbox.errors import EngineError, EngineRefused, ImageNotFound, NodeImageImpossible
+from pytest_sandbox.errors import EngineError, EngineRefused, NodeImageImpossible
 
-from .conftest import TEST_LABEL, TOKEN, Containers, engine_named
+from .conftest import TOKEN, Containers, engine_named
 
 RUNNER = b"console.log('runner', process.argv.slice(2).join());\n"
 # A file of our own in every image of these tests: no other test run builds, uses or removes the same one.
@@ -253,28 +252,6 @@ def test_an_engine_that_cannot_keep_it_is_an_error_with_its_words(engine: Engine
     files = {**FILES, "/app/full": ImageFile(b"", 0o444)}
     with pytest.raises(EngineError, match="no space left on device"):
         ensure_image(full, files, node=node, cache=tmp_path)
-
-
-def test_pruning_removes_ours_and_tells_what_is_in_use(engine: Engine, node: Path, tmp_path: Path) -> None:
-    token = os.urandom(8)
-    free = ensure_image(engine, {"/app/a": ImageFile(token, 0o444)}, node=node, cache=tmp_path)
-    used = ensure_image(engine, {"/app/b": ImageFile(token, 0o444)}, node=node, cache=tmp_path)
-    foreign = engine.list_images(TEST_LABEL)
-    created = engine.create(ContainerSpec(image=used.id, labels={TEST_LABEL: TOKEN}))
-    try:
-        # Only those two: the images of other tests are in use elsewhere.
-        mine = [each for each in engine.list_images(IMAGE_LABEL) if each.id in (free.id, used.id)]
-        narrowed: Any = Counting(engine)
-        narrowed.list_images = lambda label, **_: mine
-        removed, kept = prune(narrowed)
-        assert removed == [free.tags[0]]
-        assert len(kept) == 1 and kept[0].startswith(used.tags[0])
-        with pytest.raises(ImageNotFound):
-            engine.inspect_image(free.id)
-    finally:
-        engine.remove(created.id)
-        engine.remove_image(used.tags[0])
-    assert engine.list_images(TEST_LABEL) == foreign
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads Linux programs")
