@@ -99,6 +99,7 @@ class ContainerExecutor(RunnerExecutor):
     """Run snippets in containers without network, privileges, or a writable root: the container is the wall."""
 
     name = "container"
+    least_memory = 48 * MIB  # process 1 shares it
     options_class: ClassVar[type[ExecutorOptions]] = ContainerOptions
     default_limits = replace(DEFAULT_LIMITS, processes=64)
     unsupported_limits: ClassVar[dict[str, str]] = {}

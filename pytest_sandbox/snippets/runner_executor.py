@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from pytest_sandbox.errors import ExecutorClosed
+from pytest_sandbox.errors import ExecutorClosed, UnsupportedLimit
 from pytest_sandbox.limits import MIB, Limits
 from pytest_sandbox.processes.makers import making
 from pytest_sandbox.result import ExecuteResult, SnippetError
@@ -29,9 +29,16 @@ class RunnerExecutor(SnippetExecutor):
 
     reuses_runners: bool
     spares: int = 0
+    least_memory: ClassVar[int] = 32 * MIB
+    """The least limit ``memory``, in bytes, with which ordinary small snippets run; measured with Node 24.19 and Deno 2.9. Below, an
+    engine would end an execution for what it needs itself, or not even start."""
 
     def __init__(self, *, limits: Limits | None = None, **options: Any) -> None:
         super().__init__(limits=limits, **options)
+        memory = self.limits.memory
+        if isinstance(memory, int) and memory < self.least_memory:
+            reason = f"its runner alone needs more; set at least {self.least_memory} bytes ({self.least_memory // MIB} MiB)"
+            raise UnsupportedLimit(self.name, "memory", memory, reason)
         self._set_up()
         self._pool = RunnerPool(self.name, self._start_ours, most=self.max_runners, reuse=self.reuses_runners, spares=self.spares)
 
@@ -48,7 +55,7 @@ class RunnerExecutor(SnippetExecutor):
     def heap_megabytes(self) -> int:
         """The limit ``memory`` in the megabytes that engines want."""
         memory = self.limits.memory
-        return max(8, (memory if isinstance(memory, int) else _NO_MEMORY_LIMIT) // MIB)
+        return (memory if isinstance(memory, int) else _NO_MEMORY_LIMIT) // MIB
 
     def _start_ours(self) -> Runner:
         with making(self._maker):

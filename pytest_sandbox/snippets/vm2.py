@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from pytest_sandbox.limits import MIB
 from pytest_sandbox.processes.libraries import runtime_files
 from pytest_sandbox.snippets.node_executor import NodeExecutor
 from pytest_sandbox.snippets.runner_executor import RUNNERS
@@ -17,6 +18,7 @@ class Vm2Executor(NodeExecutor):
     """Run snippets in vm2: the last choice, for its wall is JavaScript that checks JavaScript."""
 
     name = "vm2"
+    least_memory = 48 * MIB  # a sandbox has no heap of its own: the runner's is inside of the limit
     package = "vm2"
 
     def _files(self) -> tuple[str, ...]:

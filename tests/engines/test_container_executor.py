@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pytest_sandbox import ExecutorBroken, ExecutorUnavailable, InvalidArgument, Limits
+from pytest_sandbox import ExecutorBroken, ExecutorUnavailable, InvalidArgument, Limits, UnsupportedLimit
 from pytest_sandbox.engines.base import Engine
 from pytest_sandbox.engines.owner import OWNER_LABEL, owner_label
 from pytest_sandbox.snippets.container import ContainerExecutor
@@ -361,11 +361,11 @@ def test_a_test_run_that_is_killed_leaves_no_container(engine_name: str, engine:
         ({"pull": True}, "pull=True"),
         ({"transport": "pigeon"}, "transport='pigeon'"),
         ({"imag": "node"}, r"option imag=.*did you mean \"image\""),
-        ({"limits": Limits(memory=1024)}, "memory"),
+        ({"limits": Limits(memory=1024)}, "memory=1024 .*at least 50331648 bytes"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any], expected: str) -> None:
-    with pytest.raises((InvalidArgument, ExecutorUnavailable), match=expected):
+    with pytest.raises((InvalidArgument, ExecutorUnavailable, UnsupportedLimit), match=expected):
         ContainerExecutor(**options)
 
 
