@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 __all__ = ["Maker", "current", "latest", "made_since", "making"]
 
@@ -25,6 +25,9 @@ _PASSED_OVER: Final = (_THREADS, contextlib.__file__, f"{os.sep}concurrent{os.se
 
 _MANY: Final = 64
 """So many things noted are worth a look at which of them are gone."""
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 
 
 class Maker:
@@ -56,7 +59,8 @@ class Maker:
         self._groups: dict[int, int] = {}
         self._others: dict[str, Callable[[], bool]] = {}
         self._descriptors: dict[int, tuple[int, int]] = {}
-        self._folders: set[Path] = set()
+        self._folders: dict[Path, None] = {}
+        self._lock = threading.Lock()
         self.number = _remember(self)
 
     @property
@@ -68,41 +72,46 @@ class Maker:
 
     def add_group(self, pgid: int, ticks: int) -> None:
         """Note a process group, by its number and the start of its leader in clock ticks."""
-        self.was_used = True
-        if len(self._groups) >= _MANY:
-            self._groups = {number: start for number, start in self._groups.items() if _lives(number, start)}
-        self._groups[pgid] = ticks
+        self._add(self._groups, pgid, ticks, _lives)
 
     def add_other(self, what: str, is_there: Callable[[], bool]) -> None:
         """Note something else, such as ``container NAME``, and what tells whether it is still there."""
-        self.was_used = True
-        if len(self._others) >= _MANY:
-            self._others = {other: there for other, there in self._others.items() if there()}
-        self._others[what] = is_there
+        self._add(self._others, what, is_there, lambda _what, there: there())
 
     def add_descriptor(self, descriptor: int) -> None:
         """Note an open descriptor of this process."""
-        self.was_used = True
-        if len(self._descriptors) >= _MANY:
-            self._descriptors = {number: file for number, file in self._descriptors.items() if _file(number) == file}
         file = _file(descriptor)
         if file is not None:
-            self._descriptors[descriptor] = file
+            self._add(self._descriptors, descriptor, file, lambda number, file: _file(number) == file)
 
     def add_folder(self, path: Path) -> None:
         """Note a temporary folder."""
+        self._add(self._folders, path, None, lambda path, _none: path.exists())
+
+    def _add(self, noted: dict[_K, _V], key: _K, value: _V, is_there: Callable[[_K, _V], bool]) -> None:
+        """Note something; from any thread."""
         self.was_used = True
-        self._folders.add(path)
+        with self._lock:
+            if len(noted) >= _MANY:
+                for old in [old for old, found in noted.items() if not is_there(old, found)]:
+                    del noted[old]
+            noted[key] = value
 
     def remains(self) -> list[str]:
         """Return what of all that is still there, each thing in words."""
-        groups = [number for number, start in self._groups.items() if _lives(number, start)]
-        found = [_process(number) for number in groups]
-        found += [what for what, is_there in self._others.items() if is_there()]
+        with self._lock:
+            groups, others, descriptors, folders = (
+                dict(self._groups),
+                dict(self._others),
+                dict(self._descriptors),
+                list(self._folders),
+            )
+        found = [_process(number) for number, start in groups.items() if _lives(number, start)]
+        found += [what for what, is_there in others.items() if is_there()]
         # The pipes of a process that is still there would only say the same once more.
         if not found:
-            found += [f"descriptor {number}" for number, file in self._descriptors.items() if _file(number) == file]
-        return found + [f"folder {path}" for path in self._folders if path.exists()]
+            found += [f"descriptor {number}" for number, file in descriptors.items() if _file(number) == file]
+        return found + [f"folder {path}" for path in folders if path.exists()]
 
     def __repr__(self) -> str:
         return f"<Maker {self.what} of {self.file}:{self.line}{' closed' if self.closed else ''}>"
