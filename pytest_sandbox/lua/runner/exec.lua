@@ -1,0 +1,240 @@
+-- The module "exec": executors, processes and streams. Every call returns a value, or nil and an error object.
+--
+-- Objects are empty tables; which number the host knows them by is kept here. The host decides everything: what is checked here
+-- only saves it the asking.
+
+local raw, values, host, new_error = ...
+local type, format, pack, math_type, next = raw.type, raw.string.format, raw.string.pack, raw.math.type, raw.next
+local setmetatable, decode, request = raw.setmetatable, values.decode, values.message
+
+local weak = { __mode = "k" }
+local numbers = { executor = setmetatable({}, weak), process = setmetatable({}, weak), stream = setmetatable({}, weak) }
+raw.names = setmetatable({}, weak)
+
+local function refuse() end -- an object that cannot be encoded
+
+local function object(kind, number, metatable)
+  local made = setmetatable({}, metatable)
+  numbers[kind][made] = number
+  values.objects[made] = refuse
+  raw.names[made] = kind == "executor" and "an executor" or "a " .. kind
+  return made
+end
+
+local function invalid(message)
+  return nil, new_error("INVALID", message, nil, nil, 3)
+end
+
+-- Ask the host. Its answer is true and a value, or false, kind, message and whether it may be retried.
+local function ask(request)
+  local answer = decode(host.call(request))
+  if answer[1] then
+    return answer[2], nil
+  end
+  return nil, new_error(answer[2], answer[3], answer[4], nil, 3)
+end
+
+-- Return the number of an object, or nil and words about what is wrong.
+local function number_of(kind, self, method)
+  local number = type(self) == "table" and numbers[kind][self]
+  if number then
+    return number
+  end
+  return nil, format("Cannot call %s: it is not called on %s %s; call it with a colon, as in %s:%s(...)",
+    method, kind == "executor" and "an" or "a", kind, kind, method)
+end
+
+local function shown(value)
+  return type(value) == "string" and format("%q", raw.string.sub(value, 1, 100)) or type(value)
+end
+
+-- Streams ------------------------------------------------------------------------------------------------------
+
+local stream_methods = {}
+local stream_metatable = { __index = stream_methods, __name = "stream", __metatable = "stream" }
+
+-- With n, up to n bytes as soon as there are any; without, everything until the end; nil at the end.
+function stream_methods.read(self, n)
+  local number, problem = number_of("stream", self, "read")
+  if not number then
+    return invalid(problem)
+  end
+  if n ~= nil then
+    n = math_type(n) == "integer" and n or raw.math.tointeger(n)
+    if not n or n < 1 then
+      return invalid("Cannot read: expected a whole number of bytes that is at least 1, or nothing for all until the end")
+    end
+  end
+  return ask(request("read", number, n))
+end
+
+function stream_methods.close(self)
+  local number, problem = number_of("stream", self, "close")
+  if not number then
+    return invalid(problem)
+  end
+  return ask(request("close_stream", number))
+end
+
+-- Processes ----------------------------------------------------------------------------------------------------
+
+local process_methods = {}
+local process_metatable = { __index = process_methods, __name = "process", __metatable = "process" }
+local streams = setmetatable({}, weak)
+
+function process_methods.start(self)
+  local number, problem = number_of("process", self, "start")
+  if not number then
+    return invalid(problem)
+  end
+  return ask(request("start", number))
+end
+
+function process_methods.wait(self)
+  local number, problem = number_of("process", self, "wait")
+  if not number then
+    return invalid(problem)
+  end
+  return ask(request("wait", number))
+end
+
+function process_methods.signal(self, n)
+  local number, problem = number_of("process", self, "signal")
+  if not number then
+    return invalid(problem)
+  end
+  local signal = math_type(n) and raw.math.tointeger(n)
+  if not signal then
+    return invalid(format("Cannot send a signal: expected its number, such as 15, got %s", shown(n)))
+  end
+  return ask(request("signal", number, signal))
+end
+
+function process_methods.write_stdin(self, data)
+  local number, problem = number_of("process", self, "write_stdin")
+  if not number then
+    return invalid(problem)
+  end
+  if type(data) ~= "string" then
+    return invalid(format("Cannot write to stdin: expected a string, got %s", shown(data)))
+  end
+  return ask(request("write_stdin", number, data))
+end
+
+local function stream(self, name, method)
+  local number, problem = number_of("process", self, method)
+  if not number then
+    return invalid(problem)
+  end
+  local answer, err = ask(request("stream", number, name))
+  if err then
+    return nil, err
+  end
+  local known = streams[self]
+  if not known[name] then
+    known[name] = object("stream", answer, stream_metatable)
+  end
+  return known[name], nil
+end
+
+function process_methods.stdout_stream(self)
+  return stream(self, "stdout", "stdout_stream")
+end
+
+function process_methods.stderr_stream(self)
+  return stream(self, "stderr", "stderr_stream")
+end
+
+function process_methods.close(self, force)
+  local number, problem = number_of("process", self, "close")
+  if not number then
+    return invalid(problem)
+  end
+  return ask(request("close", number, force and true or false))
+end
+
+-- Executors ----------------------------------------------------------------------------------------------------
+
+local executor_methods = {}
+local executor_metatable = { __index = executor_methods, __name = "executor", __metatable = "executor" }
+local used = setmetatable({}, weak) -- executors that have created a process
+
+local OPTIONS = { work_dir = true, env = true }
+
+-- Return the options, or nil and words about what is wrong.
+local function check_options(options)
+  if options == nil then
+    return {}
+  elseif type(options) ~= "table" then
+    return nil, format("expected a table with work_dir or env as options, got %s", shown(options))
+  end
+  for name in next, options do
+    if not OPTIONS[name] then
+      return nil, format("unknown option %s; known options are work_dir and env", shown(name))
+    end
+  end
+  local work_dir, env = raw.rawget(options, "work_dir"), raw.rawget(options, "env")
+  if work_dir ~= nil and type(work_dir) ~= "string" then
+    return nil, format("expected a path as work_dir, got %s", shown(work_dir))
+  elseif env ~= nil and type(env) ~= "table" then
+    return nil, format("expected a table of variables as env, got %s", shown(env))
+  end
+  local names, variables = {}, {}
+  for name, value in next, env or {} do
+    if type(name) ~= "string" or (type(value) ~= "string" and type(value) ~= "number") then
+      return nil, format("expected strings as names and values of env, got %s = %s", shown(name), shown(value))
+    end
+    names[#names + 1], variables[#variables + 1] = name, raw.tostring(value)
+  end
+  return { work_dir = work_dir, names = names, variables = variables }
+end
+
+function executor_methods.exec(self, cmd, options)
+  local number, problem = number_of("executor", self, "exec")
+  if not number then
+    return invalid(problem)
+  end
+  if type(cmd) ~= "string" then
+    return invalid(format("Cannot run a command: expected a string, got %s", shown(cmd)))
+  end
+  local checked, wrong = check_options(options)
+  if not checked then
+    return invalid(format("Cannot run command %s: %s", shown(cmd), wrong))
+  end
+  local answer, err = ask(request("exec", number, cmd, checked.work_dir, checked.names, checked.variables))
+  if err then
+    return nil, err
+  end
+  used[self] = true
+  local made = object("process", answer, process_metatable)
+  streams[made] = {}
+  return made, nil
+end
+
+function executor_methods.release(self)
+  local number, problem = number_of("executor", self, "release")
+  if not number then
+    return invalid(problem)
+  end
+  if used[self] then
+    return ask(request("release", number))
+  end
+  -- Nothing runs there: the host need not be told before it is asked for something else.
+  host.post(pack(">c7I4", "\x92\xa4drop\xce", number))
+  return true, nil
+end
+
+local exec = {}
+
+function exec.get(id)
+  if type(id) ~= "string" then
+    return invalid(format("Cannot get an executor: expected the id of an entry, such as \"app:shell\", got %s", shown(id)))
+  end
+  local answer, err = ask(request("get", id))
+  if err then
+    return nil, err
+  end
+  return object("executor", answer, executor_metatable), nil
+end
+
+return exec
