@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 _ROOT = Path(__file__).parent
-_PLACES = ("tests/engines", "tests/commands/test_docker.py", "tests/integration/test_command_docker_fixture.py")
+_PLACES = (
+    "tests/differential",
+    "tests/engines",
+    "tests/commands/test_docker.py",
+    "tests/integration/test_command_docker_fixture.py",
+)
 _PARAMETERS = ("subject", "engine_name", "name")
 _VALUES = ("container", "docker", "podman")
 

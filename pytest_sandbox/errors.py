@@ -40,6 +40,7 @@ __all__ = [
     "ExecutorBroken",
     "ExecutorClosed",
     "ExecutorUnavailable",
+    "GuaranteeViolated",
     "ImageNotFound",
     "InvalidArgument",
     "InvalidCommand",
@@ -52,10 +53,12 @@ __all__ = [
     "ProcessStateError",
     "ProcessTimeout",
     "PullFailed",
+    "ReportImpossible",
     "SandboxError",
     "SnippetFailed",
     "UnknownEntry",
     "UnknownExecutor",
+    "UnknownGuarantee",
     "UnsupportedLimit",
     "WorkDirNotAllowed",
     "near_miss",
@@ -202,13 +205,59 @@ class InvalidPlugin(SandboxError, ValueError):
         plugin: which plugin, as a person would look for it.
         reason: what is wrong, with the offending value.
         fix: what to do next.
+        what: "executors" or "guarantees".
     """
 
-    def __init__(self, plugin: str, reason: str, fix: str) -> None:
+    def __init__(self, plugin: str, reason: str, fix: str, what: str = "executors") -> None:
         self.plugin = plugin
         self.reason = reason
         self.fix = fix
-        super().__init__(f"Cannot register executors of {plugin}: {reason}; {fix}")
+        self.what = what
+        super().__init__(f"Cannot register {what} of {plugin}: {reason}; {fix}")
+
+
+class UnknownGuarantee(SandboxError, ValueError):
+    """No guarantee of that id is defined. The caller's fault.
+
+    Attributes:
+        id: the id that was asked for.
+        known: the ids that are defined.
+        problems: plugins that could not be asked for guarantees, each as one sentence.
+    """
+
+    def __init__(self, id: object, known: Iterable[str], problems: Iterable[str] = ()) -> None:
+        self.id = id
+        self.known = tuple(known)
+        self.problems = tuple(problems)
+        missing = "".join(f"; {problem}" for problem in self.problems)
+        hint = near_miss(str(id), self.known)
+        super().__init__(f"Unknown guarantee {short_repr(id)}{hint}: known guarantees are {', '.join(self.known)}{missing}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.id, self.known, self.problems))
+
+
+class GuaranteeViolated(SandboxError, AssertionError):
+    """A guarantee that a test relies on is not held: it is violated, could not be proved, or is not promised at all.
+
+    The fault of the executor, of how it is set up, or (inconclusive) of the machine.
+
+    Attributes:
+        guarantee: its id.
+        executor: the executor's name.
+        verdict: "violated", "inconclusive" or "not promised".
+        report: what the attacks came to, and what to do next, in several lines.
+    """
+
+    def __init__(self, guarantee: str, executor: str, verdict: str, report: str) -> None:
+        self.guarantee = guarantee
+        self.executor = executor
+        self.verdict = verdict
+        self.report = report
+        super().__init__(f'Guarantee "{guarantee}" is {verdict} on executor "{executor}"\n{report}')
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.guarantee, self.executor, self.verdict, self.report))
 
 
 class SnippetFailed(SandboxError):
@@ -221,6 +270,22 @@ class SnippetFailed(SandboxError):
     def __init__(self, result: ExecuteResult) -> None:
         self.result = result
         super().__init__(f"Snippet failed on executor {result.executor!r}: {result.error}")
+
+
+class ReportImpossible(SandboxError):
+    """A report of this format cannot be written here. The fault of the installation.
+
+    Attributes:
+        format: the format, such as "HTML".
+        reason: why not.
+        fix: what to do about that.
+    """
+
+    def __init__(self, format: str, reason: str, fix: str) -> None:
+        self.format = format
+        self.reason = reason
+        self.fix = fix
+        super().__init__(f"Cannot write a report as {format}: {reason}; {fix}")
 
 
 def _shown(command: str, most: int = 200) -> str:

@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 
 __all__ = ["_sandbox_executor_name", "_sandbox_pool", "executor", "executor_factory", "executors"]
 
-pytest_plugins = ("pytest_sandbox.plugin.commands", "pytest_sandbox.plugin.sentinel", "pytest_sandbox.plugin.slowest")
+pytest_plugins = (
+    "pytest_sandbox.plugin.commands",
+    "pytest_sandbox.plugin.reporting",
+    "pytest_sandbox.plugin.sentinel",
+    "pytest_sandbox.plugin.slowest",
+)
 """What has options, hooks and fixtures of its own."""
 
 MARKER_LINE = (

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pytest_sandbox.plugin.run import SandboxRun
     from pytest_sandbox.proofs import Availability
 
-__all__ = ["executor_lines"]
+__all__ = ["executor_lines", "why_selected"]
 
 
 def executor_lines(run: SandboxRun, verbosity: int) -> list[str]:
@@ -30,15 +30,15 @@ def executor_lines(run: SandboxRun, verbosity: int) -> list[str]:
     lines = []
     for row in rows:
         if row.available:
-            lines.append(f"sandbox: {row.name} ({_reason(run, row)}): {row.detail}")
+            lines.append(f"sandbox: {row.name} ({why_selected(run, row)}): {row.detail}")
         else:
             lines.append(f"sandbox: {row.name} unavailable: {row.reason}; {row.fix}")
     lines += [f"sandbox: {problem}" for problem in run.registry.problems()]
     return [printable(line) for line in lines]
 
 
-def _reason(run: SandboxRun, row: Availability) -> str:
-    """Why an executor was proved."""
+def why_selected(run: SandboxRun, row: Availability) -> str:
+    """Return why an executor was proved, as a phrase."""
     if run.request.mode == AUTO:
         working = (name for spec in run.registry.in_order() if (name := spec.name) in run.prover.rows)
         best = next(name for name in working if run.prover.rows[name].available)

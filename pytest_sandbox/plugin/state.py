@@ -10,16 +10,20 @@ import pytest
 from pytest_sandbox.plugin.options import Settings
 
 if TYPE_CHECKING:
+    from pytest_sandbox.guarantees.results import Audit
     from pytest_sandbox.plugin.records import Recorder
     from pytest_sandbox.plugin.run import SandboxRun
 
-__all__ = ["RECORDER", "RUN", "SETTINGS", "recorder_of", "run_of"]
+__all__ = ["AUDITS", "RECORDER", "RUN", "SETTINGS", "recorder_of", "run_of"]
 
 SETTINGS: Final = pytest.StashKey[Settings]()
 """In a config: what the user asked for."""
 
 RUN: Final[pytest.StashKey[SandboxRun]] = pytest.StashKey()
 """In a config: what the test run knows, once something has been asked of it."""
+
+AUDITS: Final[pytest.StashKey[list[Audit]]] = pytest.StashKey()
+"""In a config: the audit, in parts. The controller of pytest-xdist has those of its workers. Reports put them together."""
 
 RECORDER: Final[pytest.StashKey[Recorder]] = pytest.StashKey()
 """In a test item: what it executed."""
