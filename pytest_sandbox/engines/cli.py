@@ -30,7 +30,7 @@ from pytest_sandbox.engines.minding import Minding
 from pytest_sandbox.engines.oom import OomWatches
 from pytest_sandbox.engines.owner import OWNER_LABEL, owner_label
 from pytest_sandbox.engines.pulling import PullTracker, failure_reason
-from pytest_sandbox.engines.quirks import is_local, require_sources, with_podman_ulimits
+from pytest_sandbox.engines.quirks import is_local, list_patiently, require_sources, with_podman_ulimits
 from pytest_sandbox.engines.spec import ContainerSpec
 from pytest_sandbox.errors import ContainerGone, EngineError, EngineRefused, EngineTimeout, ImageNotFound, PullFailed
 from pytest_sandbox.processes.spawn import end_group
@@ -81,7 +81,9 @@ class CliEngine:
             for name, value in self._client.environment.items()
             if name in _REMOVER_VARIABLES or name.startswith(_REMOVER_PREFIXES)
         )
-        self.remover: ContainerRemover = ContainerRemover("", (program, *self._client.reach, "rm", "-f", "-v"), variables)
+        # Podman (4.3) removes none of several containers, and succeeds, when one of them does not exist.
+        options = ("-f", "-v", "--ignore") if self.name == "podman" else ("-f", "-v")
+        self.remover: ContainerRemover = ContainerRemover("", (program, *self._client.reach, "rm", *options), variables)
         self._minding = Minding(self.remover, self.remove)
         self._oom = OomWatches(
             lambda: self.name == "podman" and self.is_local, self._prepare, lambda container: self.inspect(container).pid
@@ -253,7 +255,8 @@ class CliEngine:
         action = "list containers"
         # The value is compared here: Podman takes a filter apart at its commas.
         key, _, value = label.partition("=")
-        numbers = self._ask(action, timeout, "ps", "--all", "--quiet", "--no-trunc", f"--filter=label={key}").decode().split()
+        arguments = ("ps", "--all", "--quiet", "--no-trunc", f"--filter=label={key}")
+        numbers = list_patiently(lambda: self._ask(action, timeout, *arguments)).decode().split()
         found = [parse_container(each) for each in self._inspect_all("container", numbers, action, timeout)]
         return [state for state in found if not value or state.labels.get(key) == value]
 

@@ -30,7 +30,7 @@ from pytest_sandbox.engines.minding import Minding
 from pytest_sandbox.engines.oom import OomWatches
 from pytest_sandbox.engines.owner import OWNER_LABEL, owner_label
 from pytest_sandbox.engines.pulling import PullTracker, failure_reason, split_reference
-from pytest_sandbox.engines.quirks import is_local, require_sources, stray_proxies, with_podman_ulimits
+from pytest_sandbox.engines.quirks import is_local, list_patiently, require_sources, stray_proxies, with_podman_ulimits
 from pytest_sandbox.engines.sdkfacts import engine_info, innermost, spoken_version
 from pytest_sandbox.engines.spec import ContainerSpec
 from pytest_sandbox.errors import (
@@ -316,8 +316,11 @@ class SdkEngine:
             return self._oom.completed(parse_container(self._client.inspect_container(container)))
 
     def find(self, label: str, *, timeout: float | None = None) -> list[ContainerState]:
-        with self._translated("list containers", timeout):
-            found = self._client.containers(all=True, filters={"label": [label]})
+        def ask() -> list[dict[str, Any]]:
+            with self._translated("list containers", timeout):
+                found: list[dict[str, Any]] = self._client.containers(all=True, filters={"label": [label]})
+                return found
+
         return [
             parse_container(
                 {
@@ -328,7 +331,7 @@ class SdkEngine:
                     "Config": {"Labels": each.get("Labels")},
                 }
             )
-            for each in found
+            for each in list_patiently(ask)
             # One without a name is none: Docker (20.10) can go on listing what it has removed, until it is restarted.
             if each.get("Names")
         ]

@@ -76,6 +76,9 @@ def test_containers_in_every_state_are_gone_after_sigkill(
     value = new_name()
     process = victim(
         """
+        from pytest_sandbox.processes import watchdog
+        # As if we died before the engine has heard of it: the others go all the same.
+        watchdog.watch_container(engine.remover, "pytest-sandbox-never-created")
         created = create()
         running = create()
         engine.start(running.id)
