@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.util
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
@@ -80,12 +82,20 @@ def render_html(report: Report) -> str:
     """
     check_html()
     template = _environment().get_template("report.html.jinja")
-    page = ""
-    for level, caps in enumerate(_LEVELS):
-        page = template.render(**_context(report), **_bounded(report, caps), level=level, caps=caps)
-        if len(page.encode()) <= MOST_BYTES:
-            break
-    return page
+    context = _context(report)
+
+    @cache
+    def page(level: int) -> str:
+        caps = _LEVELS[level]
+        return template.render(**context, **_bounded(report, caps), level=level, caps=caps)
+
+    def is_too_large(level: int) -> bool:
+        return len(page(level).encode()) > MOST_BYTES
+
+    if not is_too_large(0):
+        return page(0)
+    last = len(_LEVELS) - 1
+    return page(bisect_left(range(last), True, 1, key=lambda level: not is_too_large(level)))
 
 
 def _environment() -> jinja2.Environment:
@@ -95,9 +105,9 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.FunctionLoader(_read), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
-        "block": lambda value, most: printable(text.cut(value, most)),
+        "block": lambda value, most: _escaped(printable(text.cut(value, most))),
         "loosened": loosened,
-        "one": lambda value, most=1000: text.inline(str(value), most),
+        "one": lambda value, most=1000: _escaped(text.inline(str(value), most)),
         "plural": text.plural,
         "seconds": text.seconds,
         "size": _size,
@@ -175,6 +185,14 @@ def _bounded(report: Report, caps: Caps) -> dict[str, Any]:
         "spent": spent[: caps.spent],
         "spent_left": max(len(spent) - caps.spent, 0),
     }
+
+
+def _escaped(value: str) -> Any:
+    """Return text as markup, in which a CI service finds no command either, should somebody print the page."""
+    import markupsafe
+
+    escaped = str(markupsafe.escape(value))
+    return markupsafe.Markup(escaped.replace("::", "&#58;:").replace("##[", "#&#35;["))
 
 
 def _safe(source: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Final
 
 from pytest_sandbox.guarantees.results import Audit
 from pytest_sandbox.reports.model import Report, Selected, TestRun
-from pytest_sandbox.reports.text import inline, markdown_block, markdown_code, markdown_text, plural, seconds
+from pytest_sandbox.reports.text import inline, markdown_block, markdown_code, markdown_command, markdown_text, plural, seconds
 from pytest_sandbox.reports.view import families, headline, problems, tally
 
 __all__ = ["MOST_CHARACTERS", "render_markdown"]
@@ -76,7 +76,7 @@ def _audit(audit: Audit) -> Iterator[str]:
                 "",
             ]
             if probe.rerun:
-                lines += [f"Again: {markdown_code(probe.rerun)}", ""]
+                lines += [f"Again: {markdown_command(probe.rerun)}", ""]
         if len(bad) > _PROBES:
             lines += [f"… {plural(len(bad) - _PROBES, 'further attack')}", ""]
         yield "\n".join([*lines, "</details>"])

@@ -10,12 +10,23 @@ from typing import Final
 
 from pytest_sandbox.result import printable
 
-__all__ = ["ascii_json", "cut", "inline", "markdown_block", "markdown_code", "markdown_text", "plural", "seconds"]
+__all__ = [
+    "ascii_json",
+    "cut",
+    "inline",
+    "markdown_block",
+    "markdown_code",
+    "markdown_command",
+    "markdown_text",
+    "plural",
+    "seconds",
+]
 
 # Punctuation that means something, unless it stands where it means nothing; and what begins a block when it begins a line.
 _MARKUP: Final = re.compile(
     r"[`*{}\[\]<>|~&$\\]|(?<![^\W_])_|_(?![^\W_])|:(?=\S)|[@#]|(?<=www)\.|(?<=GH)-(?=\d)|\A[ \t]|^[-+=]|(?<=^\d)[.)]", re.IGNORECASE
 )
+_PLAIN_COMMAND: Final = re.compile(r"[a-z](?:[\w ./=@,+'()-]|:(?!:|//)){1,300}", re.ASCII)
 _IN_BLOCK: Final = re.compile(r"[<>&]|:(?=:)|#(?=#)|\[(?=\w+\])")
 _UNSAFE_JSON: Final = re.compile(r"</|<!--|[^\x20-\x7e\n]")
 _LONE_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
@@ -49,8 +60,16 @@ def markdown_text(text: str, most: int = 400) -> str:
 
 
 def markdown_code(text: str, most: int = 400) -> str:
-    """Return text in a fixed-width font; as markup with entities, because a run of backticks and a pipe can end a code span."""
-    return f"<code>{_MARKUP.sub(_entity, inline(text, most))}</code>" if text else ""
+    """Return text in a fixed-width font; as markup with entities, because a run of backticks and a pipe can end a code span.
+
+    An @ is followed by a space without width: else GitHub makes links of what looks like an address.
+    """
+    return f"<code>{_MARKUP.sub(_entity, inline(text, most)).replace('&#64;', '&#64;&#8203;')}</code>" if text else ""
+
+
+def markdown_command(text: str) -> str:
+    """Return a command of ours that can be copied from what Markdown shows; one that cannot be such is shown like other text."""
+    return f"`{text}`" if _PLAIN_COMMAND.fullmatch(text) else markdown_code(text)
 
 
 def markdown_block(text: str, most: int = 4000) -> str:
