@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,21 @@ __all__ = [
 ]
 
 
+_importing = threading.RLock()
+"""Executors are made in several threads at once, and imported in one after the other: pytest parses what it imports of a plugin, and
+two threads that parse at once fail now and then (measured on Python 3.11: "AST constructor recursion depth mismatch")."""
+
+
+def _after_fork() -> None:
+    """Let a forked child import whose parent was just importing, in another thread."""
+    global _importing
+    _importing = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class Registry(Catalog):
     """Create executors by name, and find out which of them work; usable from several threads."""
 
@@ -49,7 +65,8 @@ class Registry(Catalog):
         spec = self.find(name)
         module, _, attribute = spec.factory.partition(":")
         try:
-            factory = getattr(importlib.import_module(module), attribute)
+            with _importing:
+                factory = getattr(importlib.import_module(module), attribute)
         except Exception as error:  # whatever a foreign module raises on import
             reason = f"its class {spec.factory} cannot be imported ({type(error).__name__}: {error})"
             raise ExecutorUnavailable(name, reason, "repair the installation of the package that provides it") from error
@@ -68,7 +85,10 @@ class Registry(Catalog):
             UnknownExecutor: when there is none of that name (the caller's fault).
             ExecutorUnavailable: when it does not work on this machine.
         """
-        return self.load(name)(limits=limits, **options)
+        factory = self.load(name)
+        with _importing:
+            factory.import_late()
+        return factory(limits=limits, **options)
 
     def create_best(self, *, limits: Limits | None = None, **options: Any) -> SnippetExecutor:
         """Create the first executor, in priority order, that works.

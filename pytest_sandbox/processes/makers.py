@@ -68,6 +68,11 @@ class Maker:
         """The object that its user has to close; None when nobody has it any more."""
         return self._owner()
 
+    def forget(self) -> None:
+        """Begin with nothing, and with a lock that no thread of a parent process holds."""
+        self._groups, self._others, self._descriptors, self._folders = {}, {}, {}, {}
+        self._lock = threading.Lock()
+
     # -- what it has made ---------------------------------------------------------------------------------------
 
     def add_group(self, pgid: int, ticks: int) -> None:
@@ -128,6 +133,8 @@ _latest = 0
 def _after_fork() -> None:
     """Forget, in a forked child, what the parent has made: it is the parent's to end."""
     global _lock, _all
+    for maker in _all:
+        maker.forget()
     _lock, _all = threading.Lock(), []
 
 

@@ -1,8 +1,8 @@
-"""The watchdog: one process per test run that ends our processes and removes our containers when we die.
+"""The watchdog: one process per test run that ends our processes and removes our containers and folders when we die.
 
 It is started at the first registration, never by import, and runs `watchdog_script.py` in a session of its own. We hold one end
 of a socket, it holds the other: when we are gone, however we died, it reads the end of file, kills every process group and
-removes every container that is still registered, and goes.
+removes every container and folder that is still registered, and goes.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ __all__ = [
     "shut_down",
     "start_ticks",
     "unwatch_container",
+    "unwatch_folder",
     "unwatch_group",
     "watch_container",
+    "watch_folder",
     "watch_group",
     "watchdog_pid",
 ]
@@ -87,6 +89,7 @@ class _Watchdog:
     def __init__(self) -> None:
         self.groups: dict[int, int] = {}
         self.containers: dict[tuple[ContainerRemover, str], bytes] = {}
+        self.folders: dict[str, bytes] = {}
         self.link: int | None = None  # a plain number: a socket object would complain about being open when Python ends
         self.pid = 0
 
@@ -127,6 +130,7 @@ class _Watchdog:
         process.returncode = 0
         lines = [_group_line(*item) for item in self.groups.items()]
         lines += [b"+c %s\n" % body for body in self.containers.values()]
+        lines += [b"+d %s\n" % body for body in self.folders.values()]
         return self._send(b"".join(lines))
 
     def _send(self, data: bytes) -> bool:
@@ -250,6 +254,31 @@ def unwatch_container(remover: ContainerRemover, reference: str) -> None:
             _watchdog.tell(b"-c %s\n" % body)
 
 
+def watch_folder(path: Path) -> bool:
+    """Have a temporary folder removed, with all that is in it, when this process dies.
+
+    Args:
+        path: the folder; nobody else may put there what is to stay.
+
+    Returns:
+        Whether a watchdog knows, as for `watch_group`.
+    """
+    if not _SUPPORTED:
+        return False
+    body = _field(str(path)).encode()
+    with _lock:
+        _watchdog.folders[str(path)] = body
+        return _watchdog.tell(b"+d %s\n" % body)
+
+
+def unwatch_folder(path: Path) -> None:
+    """Forget a folder that has been removed; unknown ones are ignored."""
+    with _lock:
+        body = _watchdog.folders.pop(str(path), None)
+        if body is not None:
+            _watchdog.tell(b"-d %s\n" % body)
+
+
 def is_watched_container(remover: ContainerRemover, reference: str) -> bool:
     """Return whether a container is registered: it was to be created, and has not been removed."""
     return (remover, reference) in _watchdog.containers
@@ -269,4 +298,5 @@ def shut_down(*, timeout: float = GONE_AFTER) -> None:
     with _lock:
         _watchdog.groups.clear()
         _watchdog.containers.clear()
+        _watchdog.folders.clear()
         _watchdog.end(kill=False, timeout=timeout)

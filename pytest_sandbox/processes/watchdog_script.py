@@ -1,13 +1,15 @@
 """The watchdog's own program: run as a file by `watchdog.py`, with ``python -I -S``; never imported by the package.
 
 It reads lines from its standard input (a socket whose other end the test run holds) and, at the end of file, kills the process
-groups and removes the containers that are still registered. It needs the standard library only and loads little of it, so that
+groups and removes the containers and folders that are still registered. It needs the standard library only and loads little of it, so that
 it starts fast, stays small, and does not depend on a virtual environment that may be deleted meanwhile.
 
     +g PGID TICKS                  a group and the start of its leader in clock ticks, -1 if unknown
     -g PGID
     +c NAME ADDRESS ARGV ENVIRON   a container; each field is ":" and hexadecimal, lists are joined with commas
     -c NAME ADDRESS ARGV ENVIRON
+    +d PATH                        a folder, written like the fields of a container
+    -d PATH
 """
 
 from __future__ import annotations
@@ -49,10 +51,11 @@ def kill_group(pgid: int, ticks: int) -> None:
         os.killpg(pgid, signal.SIGKILL)
 
 
-def listen(source: int) -> tuple[dict[int, int], dict[str, float]]:
-    """Return what is registered when the test run is gone: groups with ticks, container lines with their time."""
+def listen(source: int) -> tuple[dict[int, int], dict[str, float], dict[str, None]]:
+    """Return what is registered when the test run is gone: groups with ticks, container lines with their time, folders."""
     groups: dict[int, int] = {}
     containers: dict[str, float] = {}
+    folders: dict[str, None] = {}
     rest = b""
     while True:
         try:
@@ -60,7 +63,7 @@ def listen(source: int) -> tuple[dict[int, int], dict[str, float]]:
         except OSError:
             data = b""
         if not data:
-            return groups, containers
+            return groups, containers, folders
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
             action, _, body = line.decode("ascii", "replace").partition(" ")
@@ -74,6 +77,10 @@ def listen(source: int) -> tuple[dict[int, int], dict[str, float]]:
                     containers[body] = time.monotonic()
                 elif action == "-c":
                     containers.pop(body, None)
+                elif action == "+d":
+                    folders[body] = None
+                elif action == "-d":
+                    folders.pop(body, None)
             except ValueError:
                 continue  # a line that cannot be read must not keep the others from being minded
 
@@ -176,14 +183,36 @@ def remove_containers(lines: dict[str, float], deadline: float) -> None:
         pause *= 2
 
 
+def remove_folders(lines: dict[str, None], deadline: float) -> None:
+    """Remove folders; who has written there was killed, and may need a moment to be gone."""
+    if not lines:
+        return
+    import shutil
+
+    paths = []
+    for body in lines:
+        with contextlib.suppress(ValueError):
+            paths.append(bytes.fromhex(body[1:]).decode("utf-8", "surrogateescape"))
+    pause = FIRST_RETRY / 8
+    while True:
+        for path in paths:
+            shutil.rmtree(path, ignore_errors=True)
+        paths = [path for path in paths if os.path.lexists(path)]
+        if not paths or time.monotonic() + pause > deadline:
+            return
+        time.sleep(pause)
+        pause *= 2
+
+
 def main() -> None:
     """Listen until the test run is gone, then clean up."""
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
-    groups, containers = listen(0)
+    groups, containers, folders = listen(0)
     deadline = time.monotonic() + ALL_IN
     for pgid, ticks in groups.items():
         kill_group(pgid, ticks)
+    remove_folders(folders, deadline - ALL_IN / 2)
     remove_containers(containers, deadline)
 
 

@@ -145,6 +145,10 @@ class SnippetExecutor(ABC):
                 )
         return cls.options_class(**options)
 
+    @classmethod
+    def import_late(cls) -> None:  # noqa: B027 - most have nothing to import
+        """Import what an executor needs and its module does not: called before one is created, in one thread at a time."""
+
     # -- what a backend provides ------------------------------------------------------------------------
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final, Literal
@@ -104,6 +105,14 @@ class ContainerExecutor(RunnerExecutor):
     default_limits = replace(DEFAULT_LIMITS, processes=64)
     unsupported_limits: ClassVar[dict[str, str]] = {}
     options: ContainerOptions
+
+    @classmethod
+    def import_late(cls) -> None:
+        """See `SnippetExecutor`: what reaches engines, and the SDK if there is one."""
+        from pytest_sandbox.engines import cli, clientconfig, detect, image, layers, owner  # noqa: F401 - loads them
+
+        with contextlib.suppress(ImportError):
+            from pytest_sandbox.engines import sdk  # noqa: F401 - likewise
 
     def _set_up(self) -> None:
         from pytest_sandbox.engines.detect import detect_engine

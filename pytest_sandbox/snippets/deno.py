@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from pytest_sandbox.limits import MIB
+from pytest_sandbox.processes import watchdog
 from pytest_sandbox.processes.jail import Jail
 from pytest_sandbox.processes.libraries import runtime_files
 from pytest_sandbox.processes.spawn import spawn_soon
@@ -72,6 +73,7 @@ class DenoExecutor(LocalExecutor):
         self._template: dict[str, bytes] = {}
         self._folder = None if self._jail is not None else Path(tempfile.mkdtemp(prefix="pytest-sandbox-deno-"))
         if self._folder is not None:
+            watchdog.watch_folder(self._folder)
             self._maker.add_folder(self._folder)
 
     def _find_runtime(self) -> None:
@@ -123,6 +125,8 @@ class DenoExecutor(LocalExecutor):
         super()._shut_down()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+            if not self._folder.exists():  # else something that was killed is still writing there
+                watchdog.unwatch_folder(self._folder)
 
     @property
     def max_runners(self) -> int:

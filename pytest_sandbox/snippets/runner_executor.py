@@ -30,8 +30,8 @@ class RunnerExecutor(SnippetExecutor):
     reuses_runners: bool
     spares: int = 0
     least_memory: ClassVar[int] = 32 * MIB
-    """The least limit ``memory``, in bytes, with which ordinary small snippets run; measured with Node 24.19 and Deno 2.9. Below, an
-    engine would end an execution for what it needs itself, or not even start."""
+    """The least limit ``memory``, in bytes, with which ordinary small snippets run; measured with Node 24.19 and Deno 2.9. Below,
+    an engine would end an execution for what it needs itself, or not even start."""
 
     def __init__(self, *, limits: Limits | None = None, **options: Any) -> None:
         super().__init__(limits=limits, **options)

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -123,12 +124,27 @@ def _packaged(package: str, inside: str) -> str | None:
     return str(path) if path.exists() else None
 
 
+_finding = threading.Lock()
+
+
+def _after_fork() -> None:
+    """Let a forked child go on whose parent was just looking, in another thread."""
+    global _finding
+    _finding = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 def _packaged_deno() -> str | None:
     if importlib.util.find_spec("deno") is None:
         return None
     deno: Any = importlib.import_module("deno")  # it has no types
     try:
-        return str(deno.find_deno_bin())
+        # It asks sysconfig, which at its first use gives half of its variables to a thread that comes second.
+        with _finding:
+            return str(deno.find_deno_bin())
     except (FileNotFoundError, AttributeError):
         return None
 
