@@ -145,7 +145,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     paths = config.stash.get(_PATHS, ())
     parts = config.stash.get(AUDITS, [])
     wants_summary = os.environ.get(_STEP_SUMMARY, "").strip() and (parts or paths)
-    if hasattr(config, "workerinput") or not (paths or wants_summary):
+    if hasattr(config, "workerinput") or config.option.collectonly or not (paths or wants_summary):
         return
     from pytest_sandbox.plugin.reporting_run import make_report
     from pytest_sandbox.reports.writing import write, write_step_summary

@@ -133,11 +133,13 @@ class RunLog:
             )
 
     def finish(self, exit_code: int, run: SandboxRun | None) -> TestRun:
-        """Return what is known in the end; a test that a crashed worker never ended counts as an error."""
+        """Return what is known in the end; a test that never ended, because its worker died, has failed."""
         for nodeid, test in self._open.items():
-            self._outcomes["error"] = self._outcomes.get("error", 0) + 1
+            outcome = "failed" if test["outcome"] == "failed" else "error"
+            self._outcomes[outcome] = self._outcomes.get(outcome, 0) + 1
             problem = test["problem"] or "it did not end"
-            self._tests.append(TestResult(id=nodeid, outcome="error", duration=test["duration"], problem=problem))
+            result = TestResult(id=nodeid, outcome=cast(Outcome, outcome), duration=test["duration"], problem=problem)
+            self._tests.append(result)
         self._open.clear()
         return TestRun(
             started=self._started.isoformat(timespec="seconds"),
@@ -157,7 +159,8 @@ def _outcome(report: pytest.TestReport) -> str:
     if hasattr(report, "wasxfail"):
         return "xfailed" if report.skipped else "xpassed"
     if report.failed:
-        return "failed" if report.when == "call" else "error"
+        # pytest-xdist says "???" of a test that was running when its worker died.
+        return "error" if report.when in ("setup", "teardown") else "failed"
     return "skipped" if report.skipped else "passed"
 
 
