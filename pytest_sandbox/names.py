@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["AUTO", "COMMAND_KINDS", "EXECUTOR_TYPE", "KEYWORDS"]
+__all__ = ["AUTO", "COMMAND_KINDS", "EXECUTOR_TYPE", "KEYWORDS", "LUA"]
 
 AUTO: Final = "auto"
-COMMAND_KINDS: Final = ("exec.native", "exec.docker")
-"""Command executors: what `--sandbox-require` may name besides snippet executors."""
+LUA: Final = "lua"
+COMMAND_KINDS: Final = ("exec.native", "exec.docker", LUA)
+"""Command executors, and Lua: what `--sandbox-require` may name besides snippet executors."""
 KEYWORDS: Final = (AUTO, "all", "available")
 
 EXECUTOR_TYPE: Final = "EXECUTOR_TYPE"

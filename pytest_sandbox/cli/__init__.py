@@ -20,6 +20,7 @@ SUBCOMMANDS: Final = {
     "entries": "pytest_sandbox.cli.entries_files",
     "exec": "pytest_sandbox.cli.exec_command",
     "list": "pytest_sandbox.cli.list_executors",
+    "lua": "pytest_sandbox.cli.lua_script",
     "prune": "pytest_sandbox.cli.prune",
     "run": "pytest_sandbox.cli.run_snippet",
 }

@@ -164,7 +164,7 @@ local OPTIONS = { work_dir = true, env = true }
 -- Return the options, or nil and words about what is wrong.
 local function check_options(options)
   if options == nil then
-    return {}
+    return { names = {}, variables = {} }
   elseif type(options) ~= "table" then
     return nil, format("expected a table with work_dir or env as options, got %s", shown(options))
   end

@@ -109,7 +109,8 @@ end
 function raw.trim(trace)
   local lines = {}
   for line in raw.string.gmatch(trace, "[^\n]+") do
-    if not find(line, "(sandbox):", 1, true) and not find(line, "^%s*%[C%]: in %?") and not find(line, "function <(sandbox)", 1, true) then
+    local is_ours = find(line, "(sandbox):", 1, true) or find(line, "[C]: in field 'xpcall'", 1, true) or find(line, "[C]: in ?", 1, true)
+    if not is_ours then
       lines[#lines + 1] = line
     end
   end
