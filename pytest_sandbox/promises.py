@@ -59,7 +59,8 @@ PROMISES: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
         **_JAILED,
     },
     "exec.native": {
-        **dict.fromkeys(("network", "filesystem-read", "filesystem-write", "process-visibility"), _on("jail")),
+        "network": _on("jail", "no network"),
+        **dict.fromkeys(("filesystem-read", "filesystem-write", "process-visibility"), _on("jail")),
         "clean-environment": _on(),
         "whitelist": _on("whitelist"),
         "time-limit": _on(),

@@ -28,6 +28,7 @@ from pytest_sandbox.commands.words import split_words
 from pytest_sandbox.errors import AsyncioRequired, CommandExecutorClosed, CommandNotStarted, InvalidArgument, InvalidCommand
 from pytest_sandbox.limits import check_seconds
 from pytest_sandbox.processes.makers import Maker
+from pytest_sandbox.promises import promised
 
 if TYPE_CHECKING:
     from pytest_sandbox.entries.model import Entry
@@ -111,6 +112,16 @@ class CommandExecutor(ABC):
             process.kill()
         for process in processes:
             process.close(force=True)
+
+    @property
+    def guarantees(self) -> frozenset[str]:
+        """The ids of the guarantees that this executor promises with its entry: what `promises` has for it."""
+        return promised(self.kind, self.circumstances)
+
+    @property
+    def circumstances(self) -> frozenset[str]:
+        """What the promises of this executor may depend on, see `promises`."""
+        return frozenset({"whitelist"} if self.whitelist is not None else ())
 
     # -- what users call --------------------------------------------------------------------------------------
 

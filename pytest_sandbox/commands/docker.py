@@ -20,6 +20,7 @@ from pytest_sandbox.engines.base import Created, Engine, ImageInfo, PullProgress
 from pytest_sandbox.engines.progress import PullLine
 from pytest_sandbox.engines.spec import ContainerSpec
 from pytest_sandbox.entries.model import DockerEntry
+from pytest_sandbox.entries.mounts import parse_volume
 from pytest_sandbox.entries.rules import CONTAINER_FIELDS
 from pytest_sandbox.errors import EngineError, EngineRefused, ImageNotFound, InvalidArgument, WorkDirNotAllowed
 from pytest_sandbox.processes import watchdog
@@ -127,6 +128,29 @@ class DockerExecutor(CommandExecutor):
         if self._running is None:
             self._running = RunningContainer(self.engine, self._given_container, self._docker, self.id)
         return self._running
+
+    @property
+    def circumstances(self) -> frozenset[str]:
+        """What the promises of this executor may depend on, see `promises`."""
+        entry = self._docker
+        if self._given_container is not None:  # its settings are its owner's
+            return super().circumstances
+        volumes = [parse_volume(volume) for volume in entry.volumes]
+        tmp = entry.tmpfs.get("/tmp", "").split(",")
+        found = {
+            "own container": True,
+            "no network": entry.network_mode == "none",
+            "memory": entry.memory_limit > 0,
+            "no capabilities": "ALL" in {name.upper() for name in entry.cap_drop} and not entry.cap_add,
+            "no new privileges": entry.no_new_privileges,
+            "user": (entry.user or "root").partition(":")[0] not in ("root", "0"),
+            "read-only root": entry.read_only_rootfs,
+            "noexec tmp": "noexec" in tmp and "nosuid" in tmp and any(option.startswith("size=") for option in tmp),
+            "processes": entry.pids_limit > 0,
+            "cpu": entry.cpu_quota > 0,
+            "read-only volumes": bool(volumes) and all(volume.read_only for volume in volumes),
+        }
+        return super().circumstances | {name for name, holds in found.items() if holds}
 
     # -- images -----------------------------------------------------------------------------------------------
 

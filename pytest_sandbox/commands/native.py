@@ -75,5 +75,21 @@ class NativeExecutor(CommandExecutor):
 
         return jail_for(entry.confine, self.id)
 
+    @property
+    def circumstances(self) -> frozenset[str]:
+        """What the promises of this executor may depend on, see `promises`."""
+        entry = self.loaded.entry
+        assert isinstance(entry, NativeEntry)
+        confine = entry.confine
+        if confine is None or self._jail is None:
+            return super().circumstances
+        found = {
+            "jail": True,
+            "processes": confine.processes > 0,
+            "memory": confine.memory > 0,
+            "no network": confine.network == "none",
+        }
+        return super().circumstances | {name for name, holds in found.items() if holds}
+
     def _shut_down(self) -> None:
         """Free nothing: processes hold everything."""

@@ -9,9 +9,9 @@ from typing import Final
 
 from pytest_sandbox.errors import ExecutorUnavailable
 from pytest_sandbox.guarantees.canaries import Canaries
-from pytest_sandbox.guarantees.probe import CodeProbe, NotApplicable, Probe, Stage, run_together
+from pytest_sandbox.guarantees.probe import CodeProbe, NotApplicable, Probe, Stage, TraceProbe, run_together, run_traces
 from pytest_sandbox.guarantees.results import ControlResult
-from pytest_sandbox.guarantees.subjects import PLAIN, CommandSubject, PlainSubject, Subject
+from pytest_sandbox.guarantees.subjects import PLAIN, CommandSubject, Done, PlainSubject, Subject
 from pytest_sandbox.guarantees.verdicts import Sighting
 from pytest_sandbox.limits import DEFAULT_LIMITS, Limits
 from pytest_sandbox.processes.spawn import spawn_soon
@@ -33,16 +33,16 @@ class PlainCommands(CommandSubject):
 
     def __init__(self, name: str, node: str) -> None:
         Subject.__init__(self, name, "node")
-        self._node = node
+        self.node = node
 
-    def invoke(self, words: Sequence[str], timeout: float) -> tuple[str, str, int, bool]:
+    def invoke(self, words: Sequence[str], timeout: float) -> Done:
         """See `CommandSubject`."""
         try:
             done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=timeout, check=False)
         except subprocess.TimeoutExpired as error:
             told = error.stdout.decode("utf-8", "replace") if isinstance(error.stdout, bytes) else error.stdout or ""
-            return told, "", -9, True
-        return done.stdout, done.stderr, done.returncode, False
+            return Done(stdout=told, stderr="", exit_code=-9, timed_out=True)
+        return Done(stdout=done.stdout, stderr=done.stderr, exit_code=done.returncode)
 
 
 class ControlRoom:
@@ -75,8 +75,9 @@ class ControlRoom:
         """
         missing = [probe for probe in probes if (probe.id, runtime) not in self._known]
         if missing:
-            for name, result in self._find_out(missing, runtime, limits).items():
-                self._known[name, runtime] = result
+            found = self._find_out(missing, runtime, limits)
+            nothing = ControlResult(runner=_NOBODY, succeeded=False, evidence="the attack does not apply to this machine")
+            self._known |= {(probe.id, runtime): found.get(probe.id, nothing) for probe in missing}
         return {probe.id: self._known[probe.id, runtime] for probe in probes}
 
     def _find_out(self, probes: Sequence[Probe], runtime: str, limits: Limits) -> dict[str, ControlResult]:
@@ -105,8 +106,7 @@ class ControlRoom:
             self._subjects[runtime] = self._make(runtime)
         return self._subjects[runtime]
 
-    @staticmethod
-    def _plain(runtime: str) -> Subject:
+    def _plain(self, runtime: str) -> Subject:
         found: Runtime = find_deno("audit") if runtime == "deno" else find_node("audit")
         if runtime == "command":
             return PlainCommands(f"a plain subprocess ({found})", found.path)
@@ -114,7 +114,9 @@ class ControlRoom:
             ["run", "-A", "--no-config", "--no-lock", "--unstable-net"] if runtime == "deno" else ["--expose-gc", "--no-warnings"]
         )
         command = [found.path, *flags, str(PLAIN)]
-        return PlainSubject(f"plain {found}", runtime, lambda: StartingProcess(spawn_soon(command, env=dict(os.environ))))
+        # What it stores is not to stay in the user's folders.
+        home = {"DENO_DIR": str(self._canaries.folder / "deno")}
+        return PlainSubject(f"plain {found}", runtime, lambda: StartingProcess(spawn_soon(command, env={**os.environ, **home})))
 
 
 def performed(probes: Sequence[Probe], stage: Stage) -> dict[str, Sighting]:
@@ -122,17 +124,24 @@ def performed(probes: Sequence[Probe], stage: Stage) -> dict[str, Sighting]:
 
     What does not apply to this machine is not in the result; what breaks is in it, as trouble.
     """
-    together = [probe for probe in probes if isinstance(probe, CodeProbe)]
     seen: dict[str, Sighting] = {}
-    if together:
+    together = [probe for probe in probes if isinstance(probe, CodeProbe)]
+    traces = [probe for probe in probes if isinstance(probe, TraceProbe)]
+    groups: list[tuple[Callable[[], dict[str, Sighting]], Sequence[Probe]]] = [
+        (lambda: run_together(together, stage), together),
+        (lambda: run_traces(traces, stage), traces),
+    ]
+    for run, group in groups:
         try:
-            seen |= run_together(together, stage)
+            seen |= run() if group else {}
         except NotApplicable:
-            pass
+            continue
         except Exception as error:  # an attack must not end the audit
-            seen |= {probe.id: _broken(error) for probe in together}
+            seen |= {probe.id: _broken(error) for probe in group}
     for probe in probes:
-        if not isinstance(probe, CodeProbe):
+        if not isinstance(probe, CodeProbe | TraceProbe):
+            if stage.is_control:
+                stage.subject.renew()
             try:
                 seen[probe.id] = probe.perform(stage)
             except NotApplicable:

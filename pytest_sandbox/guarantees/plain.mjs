@@ -32,10 +32,10 @@ function call(name, args) {
   return new Promise((resolve, reject) => waiting.set(calls, { resolve, reject }));
 }
 
+// A bridge that trusts everybody: any name is a tool, known or not, and can be replaced.
 function toolsOf(names) {
-  const tools = {};
-  for (const name of names) tools[name] = (...args) => call(name, args);
-  return tools;
+  const tools = Object.fromEntries(names.map((name) => [name, (...args) => call(name, args)]));
+  return new Proxy(tools, { get: (known, name) => known[name] ?? (typeof name === "string" ? (...args) => call(name, args) : undefined) });
 }
 
 const plainConsole = { ...console };

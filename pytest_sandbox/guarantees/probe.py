@@ -11,7 +11,7 @@ import json
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -27,7 +27,20 @@ if TYPE_CHECKING:
     from pytest_sandbox.commands.base import CommandExecutor
     from pytest_sandbox.snippets.base import SnippetExecutor
 
-__all__ = ["Attempt", "CodeProbe", "NotApplicable", "Probe", "Scene", "ScriptedProbe", "Stage", "Witness", "run_together"]
+__all__ = [
+    "Attempt",
+    "CodeProbe",
+    "NotApplicable",
+    "Probe",
+    "Scene",
+    "ScriptedProbe",
+    "Stage",
+    "TraceProbe",
+    "Witness",
+    "harness",
+    "run_together",
+    "run_traces",
+]
 
 _HARNESS: Final = Path(__file__).with_name("harness.js")
 _PATIENCE: Final = 1000
@@ -54,6 +67,7 @@ class Stage:
         is_control: whether this is the control.
         executor: the executor that is audited; None for a control, and where it is of another kind.
         commands: the same of a command executor.
+        whitelisted: one like `commands`, whose entry has a whitelist of one command.
     """
 
     subject: Subject
@@ -62,6 +76,7 @@ class Stage:
     is_control: bool = False
     executor: SnippetExecutor | None = None
     commands: CommandExecutor | None = None
+    whitelisted: CommandExecutor | None = None
 
 
 class Witness:
@@ -199,6 +214,28 @@ class CodeProbe(Probe):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TraceProbe(Probe):
+    """An attack in two executions: what the first leaves, the second looks for.
+
+    Attributes:
+        leave: leaves ``P.mark`` somewhere.
+        look: returns what it finds there.
+    """
+
+    leave: str
+    look: str
+
+    @property
+    def source(self) -> str:
+        """See `Probe`."""
+        return f"// the first execution\n{self.leave.strip()}\n\n// the second execution\n{self.look.strip()}"
+
+    def perform(self, stage: Stage) -> Sighting:
+        """See `Probe`."""
+        return run_traces([self], stage)[self.id]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScriptedProbe(Probe):
     """An attack that is a function.
 
@@ -235,7 +272,8 @@ class _Prepared:
 
 
 @cache
-def _harness() -> str:
+def harness() -> str:
+    """Return the JavaScript around attacks."""
     return _HARNESS.read_text("utf-8")
 
 
@@ -256,18 +294,59 @@ def run_together(probes: Sequence[CodeProbe], stage: Stage) -> dict[str, Sightin
             return {}
         is_alone = len(prepared) == 1
         patience = _LONG_PATIENCE if is_alone else _PATIENCE
-        code = "\n".join([_harness(), *(part.call(patience) for part in prepared), "return results;"])
+        code = "\n".join([harness(), *(part.call(patience) for part in prepared), "return results;"])
         tools = {"echo": lambda value=None: value} if stage.subject.vantage != "command" else None
         ran = stage.subject.run(code, tools, timeout=10.0 + patience * len(prepared) / 1000)
         told = {row["id"]: row for row in _rows(ran.value)}
         seen = dict(_sightings(prepared, told, ran))
     if not is_alone:
         for part in prepared:
-            sighting = seen[part.probe.id]
+            sighting = seen.get(part.probe.id)
+            if sighting is None:
+                continue
             if not sighting.breached and (not sighting.witness or sighting.trouble):
                 stage.subject.renew()
-                seen[part.probe.id] = part.probe.perform(stage)
+                try:
+                    seen[part.probe.id] = part.probe.perform(stage)
+                except NotApplicable:
+                    del seen[part.probe.id]
     return seen
+
+
+def run_traces(probes: Sequence[TraceProbe], stage: Stage) -> dict[str, Sighting]:
+    """Run attacks in two executions, one after the other on the same executor."""
+    marks = {probe.id: f"left-{secrets.token_hex(8)}" for probe in probes}
+    first = [_as_code(probe, probe.leave, marks[probe.id]) for probe in probes]
+    second = [_as_code(probe, probe.look, marks[probe.id]) for probe in probes]
+    left = run_together(first, stage)
+    found = run_together(second, stage)
+    seen = {}
+    for probe in probes:
+        one, other = left[probe.id], found[probe.id]
+        seen[probe.id] = Sighting(
+            breached=other.breached,
+            witness=other.witness if one.witness else "",
+            attack=f"leaving: {one.attack}; looking: {other.attack}",
+            observer=other.observer,
+            trouble=other.trouble or one.trouble,
+            duration=one.duration + other.duration,
+        )
+    return seen
+
+
+def _as_code(probe: TraceProbe, code: str, mark: str) -> CodeProbe:
+    @contextmanager
+    def make(canaries: Canaries) -> Iterator[Scene]:
+        # A part of it will do, where only so much can be left.
+        def look(attempt: Attempt) -> tuple[bool, str]:
+            found = attempt.at == "returned" and code is probe.look and mark[:12] in str(attempt.value)
+            return found, f"what the first execution left {'was' if found else 'was not'} found by the second"
+
+        # Who looks is not told the mark: it would be found in the text of the attack itself.
+        params = {"name": f"{canaries.token}-{probe.id}"}
+        yield Scene(params if code is probe.look else {**params, "mark": mark}, look)
+
+    return CodeProbe(id=probe.id, guarantee=probe.guarantee, title=probe.title, code=code, scene=make, runtimes=probe.runtimes)
 
 
 def _rows(value: Any) -> Iterator[dict[str, Any]]:
@@ -289,7 +368,12 @@ def _sightings(prepared: Sequence[_Prepared], told: Mapping[str, Mapping[str, An
             ran=ran,
         )
         witnessed = f"witness {name} {part.witness.answer}" in logged
-        breached, observed = part.scene.look(attempt)
+        try:
+            breached, observed = part.scene.look(attempt)
+        except NotApplicable:
+            if len(prepared) == 1:
+                raise
+            continue
         trouble = ""
         if not attempt.at:
             trouble = f"the attack never told its outcome ({ran})"

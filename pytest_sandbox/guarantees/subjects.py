@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import select
 import shlex
 import time
+import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from pytest_sandbox.snippets.base import SnippetExecutor
     from pytest_sandbox.snippets.link import Link, StartingProcess
 
-__all__ = ["PLAIN", "CommandSubject", "PlainSubject", "Ran", "SnippetSubject", "Subject", "Vantage"]
+__all__ = ["PLAIN", "CommandSubject", "Done", "PlainSubject", "Ran", "SnippetSubject", "Subject", "Vantage"]
 
 PLAIN: Final = Path(__file__).with_name("plain.mjs")
 """The program of a `PlainSubject`."""
@@ -161,10 +163,21 @@ class PlainSubject(Subject):
         self._size = 0
         self._pid = 0
         self._count = 0
+        self._brittle = False
+
+    @contextlib.contextmanager
+    def brittle(self) -> Iterator[None]:
+        """Leave, for a while, the process as attacks leave it: it is neither ended nor started anew."""
+        self._brittle = True
+        try:
+            yield
+        finally:
+            self._brittle = False
+            self.close()
 
     def run(self, code: str, tools: Tools | None = None, *, timeout: float = 10.0) -> Ran:
         """See `Subject`."""
-        tools = tools or {}
+        tools = {} if tools is None else tools
         logs: list[str] = []
         self._loose = logs
         self._size = 0
@@ -184,9 +197,12 @@ class PlainSubject(Subject):
         while True:
             message = self._receive(link, deadline)
             if message is None:
+                if self._brittle and not link.has_ended():
+                    return ran("timeout", error=f"{self.name} has not answered")
                 ended = "crash" if link.has_ended() else "output" if self._size > _OUTPUT_MOST else "timeout"
                 death = link.end()
-                self._link = None
+                if not self._brittle:
+                    self._link = None
                 return ran(
                     ended, error=f"its process ended {death.how}" if ended == "crash" else f"{self.name} was ended from outside"
                 )
@@ -194,9 +210,9 @@ class PlainSubject(Subject):
                 logs += str(message["text"]).split("\n")
             elif message["op"] == "call":
                 self._answer(message, tools)
-            elif message["op"] == "result":
-                return ran("returned", value=message["value"])
-            elif message["op"] == "error":
+            elif message["op"] == "result" and message.get("id") == self._count:
+                return ran("returned", value=message.get("value"))
+            elif message["op"] == "error" and message.get("id") == self._count:
                 return ran("threw", error=f"{message['name']}: {message['message']}")
 
     def pids(self) -> tuple[int, ...]:
@@ -216,9 +232,11 @@ class PlainSubject(Subject):
             self._link = None
 
     def _ready(self) -> Link:
+        if self._link is not None and self._brittle and self._link.has_ended():
+            raise OSError(f"{self.name} is gone")
         if self._link is None or self._link.has_ended():
             self.close()
-            self._held = b""
+            self._held, self._count = b"", 0
             self._link = self._start().wait(_START_TIMEOUT)
             message = self._receive(self._link, time.monotonic() + _START_TIMEOUT)
             if message is None:
@@ -246,8 +264,8 @@ class PlainSubject(Subject):
     def _answer(self, message: Mapping[str, Any], tools: Tools) -> None:
         try:
             value = {"value": tools[message["name"]](*message["args"])}
-        except Exception as error:
-            value = {"error": f"{type(error).__name__}: {error}"}
+        except Exception:  # the snippet's affair, the whole trace of it: this bridge keeps nothing back
+            value = {"error": traceback.format_exc()}
         self._send({"op": "answer", "call": message["call"], **value})
 
     def _receive(self, link: Link, deadline: float) -> dict[str, Any] | None:
@@ -288,6 +306,25 @@ class PlainSubject(Subject):
         return None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """What became of a command.
+
+    Attributes:
+        stdout: what it printed, as far as that was kept.
+        stderr: the same of standard error.
+        exit_code: its exit code.
+        timed_out: whether it was ended because its time was up.
+        truncated: whether more was printed than was kept.
+    """
+
+    stdout: str
+    stderr: str
+    exit_code: int
+    timed_out: bool = False
+    truncated: bool = False
+
+
 _AS_COMMAND: Final = """
 const say = (text) => require("node:fs").writeSync(1, `${text}\\n`);
 const console_ = { log: (...values) => say(values.map(String).join(" ")) };
@@ -312,32 +349,38 @@ class CommandSubject(Subject):
     def __init__(self, executor: CommandExecutor, name: str, node: str) -> None:
         super().__init__(name, "node")
         self.executor = executor
-        self._node = node
+        self.node = node
 
     def words(self, code: str, mark: str = "@") -> list[str]:
         """Return the command that runs a piece of code."""
         script = _AS_COMMAND.replace("CODE", json.dumps(code)).replace("MARK", json.dumps(mark))
-        return [self._node, "-e", script]
+        return [self.node, "-e", script]
 
-    def invoke(self, words: Sequence[str], timeout: float) -> tuple[str, str, int, bool]:
-        """Run a command; return both its streams, its exit code, and whether it was ended because its time was up.
+    def invoke(self, words: Sequence[str], timeout: float) -> Done:
+        """Run a command to its end.
 
         Raises:
             SandboxError: when it cannot be run.
         """
         result = self.executor.run(shlex.join(words), timeout=timeout)
         errors = f"{result.stderr}\nout of memory" if result.oom_killed else result.stderr
-        return result.stdout, errors, result.exit_code, result.timed_out
+        return Done(
+            stdout=result.stdout,
+            stderr=errors,
+            exit_code=result.exit_code,
+            timed_out=result.timed_out,
+            truncated=result.truncated,
+        )
 
     def run(self, code: str, tools: Tools | None = None, *, timeout: float = 10.0) -> Ran:
         """See `Subject`."""
         began = time.monotonic()
         mark = f"@{secrets.token_hex(8)} "
         try:
-            stdout, stderr, exit_code, timed_out = self.invoke(self.words(code, mark), timeout)
+            done = self.invoke(self.words(code, mark), timeout)
         except SandboxError as error:
             return Ran(ended="refused", error=f"{type(error).__name__}: {error}", duration=time.monotonic() - began)
-        lines = stdout.split("\n")
+        lines = done.stdout.split("\n")
         last = next((line for line in reversed(lines) if line.startswith(mark)), None)
         duration = time.monotonic() - began
         logs = tuple(line for line in lines if line is not last)
@@ -346,6 +389,13 @@ class CommandSubject(Subject):
             if "error" in told:
                 return Ran(ended="threw", error=told["error"], logs=logs, duration=duration)
             return Ran(ended="returned", value=told["value"], logs=logs, duration=duration)
-        ended = "timeout" if timed_out else "memory" if "out of memory" in stderr else "crash"
+        out_of_memory = "out of memory" in done.stderr
+        ended = "timeout" if done.timed_out else "memory" if out_of_memory else "output" if done.truncated else "crash"
         limit = "" if ended == "crash" else ended
-        return Ran(ended=ended, error=f"exit code {exit_code}, {stderr[-300:].strip()}", limit=limit, logs=logs, duration=duration)
+        return Ran(
+            ended=ended,
+            error=f"exit code {done.exit_code}, {done.stderr[-300:].strip()}",
+            limit=limit,
+            logs=logs,
+            duration=duration,
+        )
