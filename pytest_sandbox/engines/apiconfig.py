@@ -8,7 +8,7 @@ from typing import Any, Final
 from pytest_sandbox.engines.base import ContainerState, ImageInfo
 from pytest_sandbox.engines.spec import ContainerSpec
 
-__all__ = ["CPU_PERIOD", "container_config", "normal_architecture", "parse_container", "parse_image", "plain_id"]
+__all__ = ["CPU_PERIOD", "container_config", "normal_architecture", "parse_container", "parse_image", "parse_listed", "plain_id"]
 
 CPU_PERIOD: Final = 100_000
 _ARCHITECTURES: Final = {"amd64": "x86_64", "arm64": "aarch64", "386": "i686", "arm": "armv7l"}
@@ -102,6 +102,19 @@ def parse_container(data: Mapping[str, Any]) -> ContainerState:
         error=str(state.get("Error") or ""),
         labels=dict(config.get("Labels") or {}),
         env=tuple(config.get("Env") or ()),
+    )
+
+
+def parse_listed(data: Mapping[str, Any]) -> ContainerState:
+    """Return what a list tells about a container, from an API or from Podman's command line."""
+    return parse_container(
+        {
+            "Id": data["Id"],
+            "Name": data["Names"][0],
+            "Image": data.get("ImageID"),
+            "State": {"Status": data.get("State")},
+            "Config": {"Labels": data.get("Labels")},
+        }
     )
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pytest_sandbox.engines.apiconfig import parse_container, parse_image
+from pytest_sandbox.engines.apiconfig import parse_container, parse_image, parse_listed
 from pytest_sandbox.engines.arguments import create_arguments, split_environment
 from pytest_sandbox.engines.attachment import ExecAttachment, PipeAttachment
 from pytest_sandbox.engines.base import DEFAULT_TIMEOUT, ContainerState, Created, EngineInfo, ImageInfo, PullProgress, Stats
@@ -30,7 +30,7 @@ from pytest_sandbox.engines.minding import Minding
 from pytest_sandbox.engines.oom import OomWatches
 from pytest_sandbox.engines.owner import OWNER_LABEL, owner_label
 from pytest_sandbox.engines.pulling import PullTracker, failure_reason
-from pytest_sandbox.engines.quirks import is_local, list_patiently, require_sources, with_podman_ulimits
+from pytest_sandbox.engines.quirks import is_local, require_sources, with_podman_ulimits
 from pytest_sandbox.engines.spec import ContainerSpec
 from pytest_sandbox.errors import ContainerGone, EngineError, EngineRefused, EngineTimeout, ImageNotFound, PullFailed
 from pytest_sandbox.processes.spawn import end_group
@@ -255,9 +255,14 @@ class CliEngine:
         action = "list containers"
         # The value is compared here: Podman takes a filter apart at its commas.
         key, _, value = label.partition("=")
-        arguments = ("ps", "--all", "--quiet", "--no-trunc", f"--filter=label={key}")
-        numbers = list_patiently(lambda: self._ask(action, timeout, *arguments)).decode().split()
-        found = [parse_container(each) for each in self._inspect_all("container", numbers, action, timeout)]
+        arguments = ("ps", "--all", "--no-trunc", f"--filter=label={key}")
+        if self.name == "podman":
+            # It inspects none of several containers when one of them is damaged.
+            listed = json.loads(self._ask(action, timeout, *arguments, "--format=json") or "[]")
+            found = [parse_listed(each) for each in listed or () if each.get("Names")]
+        else:
+            numbers = self._ask(action, timeout, *arguments, "--quiet").decode().split()
+            found = [parse_container(each) for each in self._inspect_all("container", numbers, action, timeout)]
         return [state for state in found if not value or state.labels.get(key) == value]
 
     def _inspect_all(self, kind: str, numbers: Sequence[str], action: str, timeout: float | None) -> list[dict[str, Any]]:

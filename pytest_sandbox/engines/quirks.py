@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING
 
 from pytest_sandbox.engines.spec import PROXY_VARIABLES, ContainerSpec, Ulimit
 from pytest_sandbox.errors import EngineRefused
@@ -16,28 +15,14 @@ from pytest_sandbox.errors import EngineRefused
 if TYPE_CHECKING:
     from pytest_sandbox.engines.base import Engine
 
-__all__ = ["is_local", "list_patiently", "require_sources", "stray_proxies", "with_podman_ulimits"]
+__all__ = ["is_local", "require_sources", "stray_proxies", "with_podman_ulimits"]
 
 _PODMAN_DEFAULT = 1_048_576
-_PAUSES: Final = (0.002, 0.01, 0.05, 0.1, 0.2, 0.4, 0.8)  # seconds
-_Listed = TypeVar("_Listed")
 
 
 def is_local(url: str) -> bool:
     """Return whether an engine at this address runs its containers on this machine, as far as the address tells."""
     return sys.platform == "linux" and (url.startswith("unix://") or "://" not in url)
-
-
-def list_patiently(ask: Callable[[], _Listed]) -> _Listed:
-    """Ask for a list of containers again where one of them went meanwhile: Podman then gives no list at all."""
-    for pause in _PAUSES:
-        try:
-            return ask()
-        except EngineRefused as error:
-            if not any(sign in error.detail for sign in ("container not known", "no such container", "no container with name")):
-                raise
-            time.sleep(pause)
-    return ask()
 
 
 def stray_proxies(spec: ContainerSpec, env: Sequence[str]) -> list[str]:

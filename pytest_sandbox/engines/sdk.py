@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import threading
 import time
@@ -20,7 +21,7 @@ import requests.exceptions
 import urllib3.exceptions
 from docker.api.client import APIClient
 
-from pytest_sandbox.engines.apiconfig import container_config, parse_container, parse_image
+from pytest_sandbox.engines.apiconfig import container_config, parse_container, parse_image, parse_listed
 from pytest_sandbox.engines.attachment import ExecAttachment, SocketAttachment
 from pytest_sandbox.engines.base import DEFAULT_TIMEOUT, ContainerState, Created, EngineInfo, ImageInfo, PullProgress, Stats
 from pytest_sandbox.engines.cgroups import read_stats
@@ -30,7 +31,7 @@ from pytest_sandbox.engines.minding import Minding
 from pytest_sandbox.engines.oom import OomWatches
 from pytest_sandbox.engines.owner import OWNER_LABEL, owner_label
 from pytest_sandbox.engines.pulling import PullTracker, failure_reason, split_reference
-from pytest_sandbox.engines.quirks import is_local, list_patiently, require_sources, stray_proxies, with_podman_ulimits
+from pytest_sandbox.engines.quirks import is_local, require_sources, stray_proxies, with_podman_ulimits
 from pytest_sandbox.engines.sdkfacts import engine_info, innermost, spoken_version
 from pytest_sandbox.engines.spec import ContainerSpec
 from pytest_sandbox.errors import (
@@ -316,25 +317,17 @@ class SdkEngine:
             return self._oom.completed(parse_container(self._client.inspect_container(container)))
 
     def find(self, label: str, *, timeout: float | None = None) -> list[ContainerState]:
-        def ask() -> list[dict[str, Any]]:
-            with self._translated("list containers", timeout):
-                found: list[dict[str, Any]] = self._client.containers(all=True, filters={"label": [label]})
-                return found
-
-        return [
-            parse_container(
-                {
-                    "Id": each["Id"],
-                    "Name": (each.get("Names") or [""])[0],
-                    "Image": each.get("ImageID"),
-                    "State": {"Status": each.get("State")},
-                    "Config": {"Labels": each.get("Labels")},
-                }
-            )
-            for each in list_patiently(ask)
-            # One without a name is none: Docker (20.10) can go on listing what it has removed, until it is restarted.
-            if each.get("Names")
-        ]
+        with self._translated("list containers", timeout):
+            if self.name == "podman":
+                # Its imitation of Docker's API gives no list at all while one of the containers is being removed, or is damaged.
+                query = urlencode({"all": "true", "filters": json.dumps({"label": [label]})})
+                answer = self._client.get(f"{self._client.base_url}/v4.0.0/libpod/containers/json?{query}")
+                answer.raise_for_status()
+                found = answer.json()
+            else:
+                found = self._client.containers(all=True, filters={"label": [label]})
+        # One without a name is none: Docker (20.10) can go on listing what it has removed, until it is restarted.
+        return [parse_listed(each) for each in found or () if each.get("Names")]
 
     def logs(self, container: str, *, tail: int = 100, timeout: float | None = None) -> bytes:
         with self._translated("read the log of a container", timeout, container=container):

@@ -26,6 +26,8 @@ COMBINATIONS = {
     "podman-sdk": ("podman", "socket"),
     "podman-cli": ("podman", "command line"),
 }
+ACROSS = pytest.mark.parametrize("engine_name", ["docker-sdk", "podman-cli"], indirect=True, scope="session")
+"""For what does not depend on how an engine is spoken to: both engines and both transports, but not each with each."""
 TEST_LABEL = "pytest-sandbox.test"
 TOKEN = secrets.token_hex(8)
 APPLETS = ("cat", "dd", "env", "grep", "head", "id", "ls", "printf", "rm", "sh", "sleep", "touch", "true", "wc", "yes")

@@ -100,7 +100,7 @@ def test_an_answer_can_be_waited_for_with_poll_while_the_container_runs(engine: 
 
 
 def test_output_of_a_container_that_ends_at_once_is_complete(containers: Containers) -> None:
-    for number in range(5):
+    for number in range(3):
         assert containers.run(f"echo {number}") == (0, f"{number}\n", "")
 
 
@@ -386,23 +386,24 @@ def test_an_init_is_process_one_only_when_asked_for(containers: Containers, engi
     assert "sh" not in containers.run("cat /proc/1/comm; true", init=True)[1]
 
 
-@pytest.mark.parametrize("name", ["plain", "a,b c", "a:b c", "a,b:c"])
-def test_mounts_work_read_only_and_writable_with_odd_names(containers: Containers, tmp_path: Path, name: str) -> None:
+def test_mounts_work_read_only_and_writable_with_odd_names(containers: Containers, tmp_path: Path) -> None:
     # The clients take mounts apart at commas and colons.
-    folder = tmp_path / name
-    folder.mkdir()
-    if name == "a,b:c" and containers.engine.name == "podman":
+    names = ["plain", "a,b c", "a:b c", "a,b:c"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(f"content of {name}\n")
+    if containers.engine.name == "podman":
         with pytest.raises(EngineRefused, match="commas or colons, not both"):
-            containers.create("true", mounts=(Mount(source=str(folder), target="/data"),))
-        return
-    (folder / "file").write_text("content\n")
-    read_only = (Mount(source=str(folder), target="/data"),)
-    _, out, _ = containers.run("cat /data/file; touch /data/new 2>&1", mounts=read_only)
-    assert out.startswith("content\n") and "Read-only" in out
-    assert not (folder / "new").exists()
-    writable = (Mount(source=str(folder), target="/data", read_only=False),)
-    assert containers.run("touch /data/new", mounts=writable)[0] == 0
-    assert (folder / "new").exists()
+            containers.create("true", mounts=(Mount(source=str(tmp_path / names.pop()), target="/data"),))
+    mounts = [
+        Mount(source=str(tmp_path / name), target=f"/{kind}{number}", read_only=kind == "r")
+        for number, name in enumerate(names)
+        for kind in "rw"
+    ]
+    _, out, err = containers.run("cat /r?/file; for folder in /r? /w?; do touch $folder/new; done", mounts=tuple(mounts))
+    assert out == "".join(f"content of {name}\n" for name in names)
+    assert err.count("Read-only") == len(names)
+    assert [sorted(path.name for path in (tmp_path / name).iterdir()) for name in names] == [["file", "new"]] * len(names)
 
 
 def test_a_further_process_runs_in_the_container(engine: Engine, containers: Containers) -> None:
@@ -430,7 +431,7 @@ def test_a_further_process_runs_in_the_container(engine: Engine, containers: Con
 def test_no_output_of_a_quick_further_process_is_lost(engine: Engine, containers: Containers) -> None:
     created = containers.create("sleep 60")
     engine.start(created.id)
-    for number in range(10):
+    for number in range(5):
         process = engine.exec(created.id, ["/bin/printf", f"{number}"])
         assert process.streams.collect(timeout=20) == (str(number).encode(), b"")
         assert process.exit_code(timeout=10) == 0
@@ -503,7 +504,7 @@ def test_create_and_remove_leave_no_descriptor_behind(engine: Engine, containers
 
     once()
     before = len(os.listdir("/proc/self/fd"))
-    for _ in range(5):
+    for _ in range(3):
         once()
     assert len(os.listdir("/proc/self/fd")) <= before
 

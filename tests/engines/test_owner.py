@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -97,35 +95,6 @@ def test_containers_in_every_state_are_gone_after_sigkill(
     heard(process)
     assert len(engine.find(f"{TEST_LABEL}={value}")) == 4, "they must be there before, or their absence proves nothing"
     process.kill()
-    assert gone_within(15, f"{TEST_LABEL}={value}")
-
-
-def test_killed_at_random_moments_it_leaves_no_container(
-    victim: Callable[[str, str], subprocess.Popen[str]], engine: Engine, gone_within: Callable[[float, str], bool]
-) -> None:
-    value = new_name()
-    chance = random.Random(4711)
-    for _ in range(4):
-        process = victim(
-            """
-            say("ready")
-            while True:
-                created = create("/bin/cat", stdin=True)
-                say("created")
-                streams = engine.open(created.id)
-                streams.collect(b"x", timeout=20)
-                streams.close()
-                engine.remove(created.id)
-            """,
-            value,
-        )
-        heard(process)
-        for _ in range(chance.randrange(3)):
-            heard(process)
-        killer = threading.Timer(chance.uniform(0, 0.3), process.kill)
-        killer.start()
-        process.wait(60)
-        killer.join()
     assert gone_within(15, f"{TEST_LABEL}={value}")
 
 
