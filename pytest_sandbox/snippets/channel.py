@@ -32,6 +32,9 @@ __all__ = ["START_TIMEOUT", "Runner"]
 START_TIMEOUT: Final = 30.0
 """Seconds that a runner may take until it is ready; normally a tenth of one, but machines are shared."""
 
+_LOOK: Final = 0.25
+"""Seconds between looks at whether a runner that is not ready can still become so."""
+
 _TICK: Final = 0.02
 """Seconds between looks at memory and CPU time."""
 
@@ -64,6 +67,7 @@ class Runner:
         self._on_ready = on_ready
         self._most_growth = most_growth
         self._at_start: Sample | None = None
+        self._at_end: Sample | None = None
         self._link: Link | None = None
         self._bell: tuple[int, int] | None = None
         self._lock = threading.Lock()
@@ -116,7 +120,7 @@ class Runner:
 
     def _read_ready(self, link: Link, deadline: float, timeout: float) -> protocol.Ready:
         while True:
-            self._wait(link, deadline - time.monotonic())
+            self._wait(link, min(deadline - time.monotonic(), _LOOK))
             for line in self._lines(1 << 20):
                 try:
                     message = protocol.decode(line)
@@ -129,6 +133,8 @@ class Runner:
             if not link.read_descriptors or link.has_ended():
                 death = link.end()
                 raise ExecutorBroken(self._name, f"it ended before it was ready ({death.how})", self._last_words())
+            if link.is_stopped():  # it will never be, and somebody waits
+                raise ExecutorBroken(self._name, "a signal has stopped it before it was ready", self._last_words())
             if time.monotonic() >= deadline:
                 raise ExecutorBroken(self._name, f"it was not ready within {timeout:g} s", self._last_words())
 
@@ -141,8 +147,11 @@ class Runner:
 
     def _has_grown(self, link: Link) -> bool:
         """Whether so much is left of earlier executions that the next one would be ended for it."""
-        now = None if self._most_growth is None else link.sample()
-        return now is not None and self._at_start is not None and now.memory - self._at_start.memory > (self._most_growth or 0)
+        if self._most_growth is None or self._at_start is None or self._at_end is None:
+            return False
+        most = self._at_start.memory + self._most_growth
+        # Where it looked too much right after the last one, garbage may have been collected since.
+        return self._at_end.memory > most and ((now := link.sample()) is None or now.memory > most)
 
     @property
     def pid(self) -> int | None:
@@ -206,7 +215,8 @@ class Runner:
             request.tools.attach(None)
             self._execution = None
             execution.finished(time.monotonic())
-        execution.sampled(link.sample())
+        self._at_end = link.sample()
+        execution.sampled(self._at_end)
         self.is_idle = execution.is_over and execution.is_clean and not self._output and not self._interrupted
         if not self.is_idle:
             death = link.end()

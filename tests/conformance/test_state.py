@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from pytest_sandbox import SnippetExecutor
+from pytest_sandbox import Limits, SnippetExecutor
 
 Run = Callable[..., Any]
+MakeExecutor = Callable[..., SnippetExecutor]
 
 # What one execution leaves, and how the next would notice; the look must find it within the same execution (the control).
 TRACES = {
@@ -108,3 +109,11 @@ def test_the_tools_of_one_execution_are_not_those_of_the_next(executor: SnippetE
     error = executor.execute("await codemode.first()", {"second": lambda: 2}).error
     assert error is not None
     assert "second" in error.message
+
+
+def test_what_big_executions_leave_behind_does_not_end_a_later_one(subject: Any, make_executor: MakeExecutor) -> None:
+    # Each is well inside the limit; on one runner that is used again for ever, what they leave adds up beyond it.
+    memory = 256 if subject.executor == "container" else 128  # a container has two processes
+    executor = make_executor(limits=Limits(memory=memory * 2**20), max_runners=1)
+    for _ in range(16):
+        assert len(executor.execute("return 'x'.repeat(15e6)").check().value) == 15e6
