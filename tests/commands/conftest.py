@@ -28,6 +28,9 @@ COMBINATIONS = {
     "podman-sdk": ("podman", "socket"),
     "podman-cli": ("podman", "command line"),
 }
+ACROSS = pytest.mark.parametrize("engine_name", ["docker-sdk", "podman-cli"], indirect=True, scope="session")
+"""For what an entry's field means, wherever it is sent: both engines and both transports, but not each with each; that every
+setting of a container arrives over each of the four is tested with the engines."""
 TEST_LABEL = "pytest-sandbox.test"
 TOKEN = secrets.token_hex(8)
 # Within a script, its shell knows all others.
