@@ -106,6 +106,11 @@ class Catalog:
         for refusal in self._read().refusals:
             raise refusal
 
+    def ask(self, hook: str) -> Iterator[Answer]:
+        """Call another of our hooks on the same plugins, and tell who answered what; never raises."""
+        with self._lock:
+            return iter(list(self._extensions.ask(hook)))
+
     def find(self, name: str, source: str | None = None) -> ExecutorSpec:
         """Return the spec of an executor.
 

@@ -7,11 +7,13 @@ defines functions of these names. ``hookimpl`` is only needed for options such a
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pluggy
 
 if TYPE_CHECKING:
+    from pytest_sandbox.guarantees.model import Guarantee
+    from pytest_sandbox.guarantees.probe import Probe
     from pytest_sandbox.registry import ExecutorSpec
 
 __all__ = ["PROJECT", "hookimpl", "hookspec", "pytest_sandbox_executors", "pytest_sandbox_guarantees"]
@@ -32,5 +34,10 @@ def pytest_sandbox_executors() -> Iterable[ExecutorSpec]:  # type: ignore[empty-
 
 
 @hookspec
-def pytest_sandbox_guarantees() -> Iterable[Any]:  # type: ignore[empty-body]  # a specification has no body
-    """Called when guarantees are needed for the first time; return the guarantees that this plugin adds."""
+def pytest_sandbox_guarantees() -> Iterable[Guarantee | Probe]:  # type: ignore[empty-body]  # a specification has no body
+    """Called when guarantees are to be proved; return the guarantees and the probes that this plugin adds.
+
+    A ``Guarantee(id=..., meaning=...)`` is promised by the executors whose ``guarantees`` name it; a ``CodeProbe`` or
+    ``ScriptedProbe`` attacks one, also one of ours. All of them can be imported from ``pytest_sandbox``; what their fields mean is
+    in docs/guarantees.md.
+    """

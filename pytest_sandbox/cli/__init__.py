@@ -17,6 +17,7 @@ from pytest_sandbox.result import printable
 __all__ = ["main"]
 
 SUBCOMMANDS: Final = {
+    "audit": "pytest_sandbox.cli.audit",
     "entries": "pytest_sandbox.cli.entries_files",
     "exec": "pytest_sandbox.cli.exec_command",
     "list": "pytest_sandbox.cli.list_executors",

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pytest_sandbox.entries.model import DockerEntry, NativeEntry
     from pytest_sandbox.registry import Registry
 
-__all__ = ["COMMAND_TARGETS", "audit_all", "audit_commands", "audit_snippets", "target_names"]
+__all__ = ["COMMAND_TARGETS", "audit_all", "audit_commands", "audit_snippets", "commands", "target_names"]
 
 COMMAND_TARGETS: Final = ("exec.native", "exec.native (confined)", "exec.docker")
 """Commands are audited as entries of ours run them: on the host as it is, in a strict jail, and in a tightened container."""
@@ -150,18 +151,9 @@ def audit_commands(
     """Audit one kind of command executor; never raises for what it does."""
     began = time.monotonic()
     try:
-        with ExitStack() as stack:
-            audited, info, jail, versions = stack.enter_context(_commands(session, name))
+        with commands(session, name) as (audited, part):
             results = session.prove_all(audited, choice, progress)
-            return ExecutorAudit(
-                name=name,
-                kind="command",
-                info=info,
-                versions=versions,
-                jail=jail,
-                guarantees=tuple(results),
-                duration=time.monotonic() - began,
-            )
+            return replace(part, guarantees=tuple(results), duration=time.monotonic() - began)
     except ExecutorUnavailable as error:
         return ExecutorAudit(name=name, kind="command", available=False, reason=error.reason, fix=error.fix)
     except (SandboxError, EngineError) as error:
@@ -171,7 +163,13 @@ def audit_commands(
 
 
 @contextmanager
-def _commands(session: AuditSession, name: str) -> Iterator[tuple[Audited, str, str, dict[str, str]]]:
+def commands(session: AuditSession, name: str) -> Iterator[tuple[Audited, ExecutorAudit]]:
+    """Make a kind of command executors ready for an audit, as entries of ours: one that allows everything, one with a whitelist.
+
+    Raises:
+        ExecutorUnavailable: when it does not work here.
+        EngineError: when no engine answers, or it refuses something.
+    """
     from pytest_sandbox.snippets.runtimes import find_node
 
     node = find_node(name)
@@ -200,7 +198,7 @@ def _commands(session: AuditSession, name: str) -> Iterator[tuple[Audited, str, 
         )
         declared = free.guarantees | whitelisted.guarantees
         audited = Audited(name=name, kind="command", stages={"command": stage}, runtime="command", declared=declared)
-        yield audited, info, jail, versions
+        yield audited, ExecutorAudit(name=name, kind="command", info=info, versions=versions, jail=jail)
 
 
 def _native(canaries: Canaries, node: str, *, confined: bool) -> tuple[tuple[CommandExecutor, CommandExecutor], str, str]:

@@ -31,6 +31,7 @@ __all__ = ["_sandbox_executor_name", "_sandbox_pool", "executor", "executor_fact
 
 pytest_plugins = (
     "pytest_sandbox.plugin.commands",
+    "pytest_sandbox.plugin.isolation",
     "pytest_sandbox.plugin.lua",
     "pytest_sandbox.plugin.reporting",
     "pytest_sandbox.plugin.sentinel",
