@@ -197,7 +197,7 @@ def text(value: bytes) -> str:
     return value.decode("utf-8", "replace")
 
 
-def decode(payload: bytes | memoryview) -> Message:
+def decode(payload: bytes | bytearray) -> Message:
     """Return a message of a Lua process.
 
     Raises:

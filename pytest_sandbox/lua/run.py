@@ -71,9 +71,12 @@ class LuaRun:
         self._chunk_name = chunk_name
         self._shown_name = shown_name(chunk_name)
         self._most = 1 << 40 if limits.result is None else limits.result + _FRAME_ROOM
-        self._input = bytearray()
+        self._input: bytes | bytearray = b""
+        self._at = 0
         self._poll = select.poll()
-        self._polled: dict[int, int] = {}
+        for descriptor in link.read_descriptors:
+            self._poll.register(descriptor, select.POLLIN)
+        self._polls_output = False
         self._stderr = b""
         self._over = threading.Event()
         self._watched = threading.Event()
@@ -127,21 +130,21 @@ class LuaRun:
             self._take(message)
 
     def _take(self, message: protocol.Message) -> None:
-        if isinstance(message, protocol.Log):
-            self._log("log", protocol.text(message.text), message.written)
-        elif isinstance(message, protocol.Drop):
-            self._host.drop(message)
-        elif isinstance(message, protocol.Result):
-            self._finish(message.values)
-        elif isinstance(message, protocol.Failure):
-            self._fail(message)
-        elif self._host.answers(message) or isinstance(message, protocol.Call):
+        if self._host.answers(message) or isinstance(message, protocol.Call):
             self._calls += 1
             most = self._limits.tool_calls
             if most is not None and self._calls > most:
                 self._end("limit", f"it called functions of the host more than {most} times", "tool_calls")
             else:
                 self._answer(message)
+        elif isinstance(message, protocol.Drop):
+            self._host.drop(message)
+        elif isinstance(message, protocol.Log):
+            self._log("log", protocol.text(message.text), message.written)
+        elif isinstance(message, protocol.Result):
+            self._finish(message.values)
+        elif isinstance(message, protocol.Failure):
+            self._fail(message)
         else:
             self._end("crash", "its process said twice that it is ready")
 
@@ -287,57 +290,60 @@ class LuaRun:
 
     # -- pipes ------------------------------------------------------------------------------------------------------
 
-    def _receive(self) -> bytes | None:
+    def _receive(self) -> bytes | bytearray | None:
         """Return the next message, or None at the end."""
-        buffer = self._input
         while True:
-            if len(buffer) >= 4:
-                size = int.from_bytes(buffer[:4], "big")
+            data, at = self._input, self._at
+            there = len(data) - at
+            if there >= 4:
+                size = int.from_bytes(data[at : at + 4], "big")
                 if size > self._most:
                     self._end("crash", f"its process sent a message of {size} bytes, more than any legal one")
                     return None
-                if len(buffer) >= 4 + size:
-                    payload = bytes(memoryview(buffer)[4 : 4 + size])
-                    del buffer[: 4 + size]
-                    return payload
+                if there >= 4 + size:
+                    self._at = at + 4 + size
+                    return data[at + 4 : self._at]
             if not self._wait(select.POLLIN):
                 return None
 
     def _send(self, data: bytes) -> None:
-        rest = memoryview(data)
         try:
-            while True:
+            written = self._link.write(data)
+            if written == len(data):
+                return
+            rest = memoryview(data)[written:]
+            while len(rest) and not self._is_done and self._wait(select.POLLIN | select.POLLOUT):
                 rest = rest[self._link.write(rest[:_WRITE]) :]
-                if not len(rest) or self._is_done:
-                    return
-                if not self._wait(select.POLLIN | select.POLLOUT):
-                    return
         except BrokenPipeError:
             pass  # it is dying: the end of its output tells
 
     def _wait(self, events: int) -> bool:
         """Wait for something to read, or to write; return False when there is nothing more to come."""
         gone_since: float | None = None
+        link = self._link
         while not self._is_done:
-            wanted = dict.fromkeys(self._link.read_descriptors, select.POLLIN)
-            if not wanted:
-                return False
-            if events & select.POLLOUT and self._link.write_descriptor is not None:
-                wanted[self._link.write_descriptor] = select.POLLOUT
-            if wanted != self._polled:
-                for descriptor in self._polled.keys() - wanted.keys():
-                    self._poll.unregister(descriptor)
-                for descriptor, polled in wanted.items():
-                    self._poll.register(descriptor, polled)
-                self._polled = wanted
+            wants_to_write = bool(events & select.POLLOUT)
+            if wants_to_write != self._polls_output:
+                self._poll_output(wants_to_write)
             ready = self._poll.poll(200)
-            if self._read(ready):
-                return True
-            if not ready and self._link.has_ended():
+            if ready:
+                if self._read(ready):
+                    return True
+            elif link.has_ended():
                 gone_since = gone_since or time.monotonic()
                 if time.monotonic() - gone_since > _DRAIN:
                     return False
+            if not link.read_descriptors:
+                return False
         return False
+
+    def _poll_output(self, wanted: bool) -> None:
+        self._polls_output = wanted
+        descriptor = self._link.write_descriptor
+        if descriptor is not None and wanted:
+            self._poll.register(descriptor, select.POLLOUT)
+        elif descriptor is not None:
+            self._poll.unregister(descriptor)
 
     def _read(self, ready: list[tuple[int, int]]) -> bool:
         """Take what has arrived; return whether the caller can go on."""
@@ -346,15 +352,28 @@ class LuaRun:
             if descriptor == self._link.write_descriptor:
                 useful = True
                 continue
-            for stream, data in self._link.read(descriptor):
+            pieces = self._link.read(descriptor)
+            if not pieces and descriptor not in self._link.read_descriptors:
+                self._poll.unregister(descriptor)  # its end
+            for stream, data in pieces:
                 if stream == "stdout":
-                    self._input += data
+                    self._keep(data)
                     useful = True
                 else:
                     self._stderr = (self._stderr + data)[-4096:]
+        return useful
+
+    def _keep(self, data: bytes) -> None:
+        if self._at == len(self._input):
+            self._input, self._at = data, 0  # all that came before was taken: the usual case, without copies
+            return
+        if self._at:
+            self._input, self._at = self._input[self._at :], 0
+        if not isinstance(self._input, bytearray):
+            self._input = bytearray(self._input)
+        self._input += data
         if len(self._input) > self._most + 2 * _FRAME_ROOM:
             self._end("crash", f"its process sent {len(self._input)} bytes that nobody asked for")
-        return useful
 
 
 def shown_name(chunk_name: str) -> str:

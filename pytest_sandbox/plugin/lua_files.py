@@ -12,7 +12,7 @@ from pytest_sandbox.plugin.lua_run import commands_of, sandbox_for
 from pytest_sandbox.result import printable
 
 if TYPE_CHECKING:
-    from pytest_sandbox.lua import LuaError, LuaResult, LuaSandbox
+    from pytest_sandbox.lua import LuaResult, LuaSandbox
 
 __all__ = ["LuaFile", "LuaTest"]
 
@@ -109,7 +109,7 @@ class LuaTest(pytest.Item):
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> str | Any:
         """Show the error, where it was raised, and Lua's traceback."""
         if isinstance(excinfo.value, LuaScriptFailed):
-            return explain(excinfo.value)
+            return explain(excinfo.value, line=self._line or None)
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
@@ -117,34 +117,32 @@ class LuaTest(pytest.Item):
         return self.path, max(self._line - 1, 0), self.name
 
 
-def explain(failure: LuaScriptFailed) -> str:
-    """Return what a person wants to read: the lines around the failure, the error, and the traceback."""
-    result = failure.result
-    error = result.error
+def explain(failure: LuaScriptFailed, *, line: int | None = None) -> str:
+    """Return what a person wants to read: the error first, then the lines around it, and the traceback.
+
+    Args:
+        failure: what has failed.
+        line: the line to show where the error has none.
+    """
+    error = failure.result.error
     assert error is not None
-    parts = [*_excerpt(failure.source, error)]
-    parts += [f"E   {line}" for line in _headline(error).split("\n")]
+    shown_line = error.line or line
+    place = f"{printable(failure.result.chunk_name)}:{shown_line}"
+    head = f"{'it returned an error: ' if error.returned else ''}{error}{' (retryable)' if error.retryable else ''}"
+    parts = [head if place in head or shown_line is None else f"{place}: {head}"]
     if failure.hint:
-        parts.append(f"E   {failure.hint}")
-    if error.traceback:
+        parts.append(failure.hint)
+    if shown_line is not None:
+        parts += ["", *_excerpt(failure.source, shown_line)]
+    if error.traceback.count("\n"):
         parts += ["", printable(error.traceback)]
-    elif error.line is not None:
-        parts += ["", f"{printable(result.chunk_name)}:{error.line}: {error.kind} error"]
     return "\n".join(parts)
 
 
-def _headline(error: LuaError) -> str:
-    returned = "the test returned an error: " if error.returned else ""
-    retry = " (retryable)" if error.retryable else ""
-    return f"{returned}{error}{retry}"
-
-
-def _excerpt(source: str, error: LuaError) -> Iterator[str]:
-    if error.line is None:
-        return
+def _excerpt(source: str, line: int) -> Iterator[str]:
     lines = source.split("\n")
-    for number in range(max(1, error.line - _AROUND), min(error.line, len(lines)) + 1):
-        mark = ">" if number == error.line else " "
+    for number in range(max(1, line - _AROUND), min(line, len(lines)) + 1):
+        mark = ">" if number == line else " "
         yield f"{mark} {number:>4} | {printable(lines[number - 1])}".rstrip()
 
 

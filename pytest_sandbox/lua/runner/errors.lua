@@ -19,29 +19,17 @@ local metatable = { __index = methods, __name = "error", __metatable = "error" }
 local function of(object)
   local found = type(object) == "table" and facts[object]
   if not found then
+    -- Level 3 is who called the method.
     raw.error("this is no error object: call its methods with a colon, such as err:kind()", 3)
   end
   return found
 end
 
-function methods.kind(self)
-  return of(self).kind
-end
-
-function methods.message(self)
-  return of(self).message
-end
-
-function methods.retryable(self)
-  return of(self).retryable
-end
-
-function methods.details(self)
-  return of(self).details
-end
-
-function methods.stack(self)
-  return of(self).stack
+for _, name in raw.ipairs({ "kind", "message", "retryable", "details", "stack" }) do
+  methods[name] = function(self)
+    local found = of(self)
+    return found[name]
+  end
 end
 
 function metatable.__tostring(self)
@@ -49,19 +37,18 @@ function metatable.__tostring(self)
   return found.kind .. ": " .. found.message
 end
 
-local function encode(self)
-  local found = facts[self]
-  return values.extension(1, { found.kind, sub(found.message, 1, 65536), found.retryable }, 3)
+function values.extension_of(value)
+  local found = facts[value]
+  return found and values.extension(1, { found.kind, sub(found.message, 1, 65536), found.retryable }, 3)
 end
 
-local function make(kind, message, retryable, details, level)
+local function make(kind, message, retryable, details)
   if retryable == nil then
     retryable = RETRYABLE[kind] or false
   end
   local object = raw.setmetatable({}, metatable)
-  local stack = raw.trim(traceback("", (level or 1) + 1))
+  local stack = raw.trim(traceback(""))
   facts[object] = { kind = kind, message = message, retryable = retryable, details = details, stack = stack }
-  values.objects[object] = encode
   return object
 end
 
@@ -91,13 +78,12 @@ function errors.new(kind, message)
       given == nil and "UNKNOWN" or text(given, "kind", 2),
       text(rawget(kind, "message"), "message", 2),
       retryable,
-      rawget(kind, "details"),
-      2
+      rawget(kind, "details")
     )
   elseif message == nil then
-    return make("UNKNOWN", text(kind, "message", 2), nil, nil, 2)
+    return make("UNKNOWN", text(kind, "message", 2))
   end
-  return make(text(kind, "kind", 2), text(message, "message", 2), nil, nil, 2)
+  return make(text(kind, "kind", 2), text(message, "message", 2))
 end
 
 -- The same error with words before its message.
@@ -105,9 +91,9 @@ function errors.wrap(err, message)
   local found = type(err) == "table" and facts[err]
   message = text(message, "message", 2)
   if not found then
-    return make("UNKNOWN", message .. ": " .. raw.describe(err), nil, nil, 2)
+    return make("UNKNOWN", message .. ": " .. raw.describe(err))
   end
-  return make(found.kind, message .. ": " .. found.message, found.retryable, found.details, 2)
+  return make(found.kind, message .. ": " .. found.message, found.retryable, found.details)
 end
 
 -- Whether a value is an error object of a kind; without a kind, whether it is an error object.

@@ -5,41 +5,48 @@
 
 local raw, values, host, new_error = ...
 local type, format, pack, math_type, next = raw.type, raw.string.format, raw.string.pack, raw.math.type, raw.next
+local DROP = "\x92\xa4drop\xce" -- and the number of the executor, as four bytes
 local setmetatable, decode, request = raw.setmetatable, values.decode, values.message
 
 local weak = { __mode = "k" }
-local numbers = { executor = setmetatable({}, weak), process = setmetatable({}, weak), stream = setmetatable({}, weak) }
-raw.names = setmetatable({}, weak)
+local numbers = setmetatable({}, weak)
+local metatable_of = raw.debug.getmetatable -- which sees through __metatable
 
-local function refuse() end -- an object that cannot be encoded
+-- What an object of ours is, in words; nothing for other tables.
+function values.name_of(value)
+  if numbers[value] then
+    local name = metatable_of(value).__name
+    return (name == "executor" and "an " or "a ") .. name
+  end
+end
 
-local function object(kind, number, metatable)
+local function object(number, metatable)
   local made = setmetatable({}, metatable)
-  numbers[kind][made] = number
-  values.objects[made] = refuse
-  raw.names[made] = kind == "executor" and "an executor" or "a " .. kind
+  numbers[made] = number
   return made
 end
 
 local function invalid(message)
-  return nil, new_error("INVALID", message, nil, nil, 3)
+  return nil, new_error("INVALID", message)
 end
 
 -- Ask the host. Its answer is true and a value, or false, kind, message and whether it may be retried.
 local function ask(request)
-  local answer = decode(host.call(request))
-  if answer[1] then
-    return answer[2], nil
+  local data = host.call(request)
+  if raw.string.byte(data, 2) == 0xc3 then
+    return decode(data, 3), nil
   end
-  return nil, new_error(answer[2], answer[3], answer[4], nil, 3)
+  local answer = decode(data)
+  return nil, new_error(answer[2], answer[3], answer[4])
 end
 
 -- Return the number of an object, or nil and words about what is wrong.
-local function number_of(kind, self, method)
-  local number = type(self) == "table" and numbers[kind][self]
-  if number then
+local function number_of(metatable, self, method)
+  local number = type(self) == "table" and numbers[self]
+  if number and metatable_of(self) == metatable then
     return number
   end
+  local kind = metatable.__name
   return nil, format("Cannot call %s: it is not called on %s %s; call it with a colon, as in %s:%s(...)",
     method, kind == "executor" and "an" or "a", kind, kind, method)
 end
@@ -55,7 +62,7 @@ local stream_metatable = { __index = stream_methods, __name = "stream", __metata
 
 -- With n, up to n bytes as soon as there are any; without, everything until the end; nil at the end.
 function stream_methods.read(self, n)
-  local number, problem = number_of("stream", self, "read")
+  local number, problem = number_of(stream_metatable, self, "read")
   if not number then
     return invalid(problem)
   end
@@ -69,7 +76,7 @@ function stream_methods.read(self, n)
 end
 
 function stream_methods.close(self)
-  local number, problem = number_of("stream", self, "close")
+  local number, problem = number_of(stream_metatable, self, "close")
   if not number then
     return invalid(problem)
   end
@@ -83,7 +90,7 @@ local process_metatable = { __index = process_methods, __name = "process", __met
 local streams = setmetatable({}, weak)
 
 function process_methods.start(self)
-  local number, problem = number_of("process", self, "start")
+  local number, problem = number_of(process_metatable, self, "start")
   if not number then
     return invalid(problem)
   end
@@ -91,7 +98,7 @@ function process_methods.start(self)
 end
 
 function process_methods.wait(self)
-  local number, problem = number_of("process", self, "wait")
+  local number, problem = number_of(process_metatable, self, "wait")
   if not number then
     return invalid(problem)
   end
@@ -99,7 +106,7 @@ function process_methods.wait(self)
 end
 
 function process_methods.signal(self, n)
-  local number, problem = number_of("process", self, "signal")
+  local number, problem = number_of(process_metatable, self, "signal")
   if not number then
     return invalid(problem)
   end
@@ -111,7 +118,7 @@ function process_methods.signal(self, n)
 end
 
 function process_methods.write_stdin(self, data)
-  local number, problem = number_of("process", self, "write_stdin")
+  local number, problem = number_of(process_metatable, self, "write_stdin")
   if not number then
     return invalid(problem)
   end
@@ -122,7 +129,7 @@ function process_methods.write_stdin(self, data)
 end
 
 local function stream(self, name, method)
-  local number, problem = number_of("process", self, method)
+  local number, problem = number_of(process_metatable, self, method)
   if not number then
     return invalid(problem)
   end
@@ -132,7 +139,7 @@ local function stream(self, name, method)
   end
   local known = streams[self]
   if not known[name] then
-    known[name] = object("stream", answer, stream_metatable)
+    known[name] = object(answer, stream_metatable)
   end
   return known[name], nil
 end
@@ -146,7 +153,7 @@ function process_methods.stderr_stream(self)
 end
 
 function process_methods.close(self, force)
-  local number, problem = number_of("process", self, "close")
+  local number, problem = number_of(process_metatable, self, "close")
   if not number then
     return invalid(problem)
   end
@@ -190,7 +197,7 @@ local function check_options(options)
 end
 
 function executor_methods.exec(self, cmd, options)
-  local number, problem = number_of("executor", self, "exec")
+  local number, problem = number_of(executor_metatable, self, "exec")
   if not number then
     return invalid(problem)
   end
@@ -206,13 +213,13 @@ function executor_methods.exec(self, cmd, options)
     return nil, err
   end
   used[self] = true
-  local made = object("process", answer, process_metatable)
+  local made = object(answer, process_metatable)
   streams[made] = {}
   return made, nil
 end
 
 function executor_methods.release(self)
-  local number, problem = number_of("executor", self, "release")
+  local number, problem = number_of(executor_metatable, self, "release")
   if not number then
     return invalid(problem)
   end
@@ -220,7 +227,7 @@ function executor_methods.release(self)
     return ask(request("release", number))
   end
   -- Nothing runs there: the host need not be told before it is asked for something else.
-  host.post(pack(">c7I4", "\x92\xa4drop\xce", number))
+  host.post(DROP .. pack(">I4", number))
   return true, nil
 end
 
@@ -234,7 +241,7 @@ function exec.get(id)
   if err then
     return nil, err
   end
-  return object("executor", answer, executor_metatable), nil
+  return object(answer, executor_metatable), nil
 end
 
 return exec

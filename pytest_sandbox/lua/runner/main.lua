@@ -1,6 +1,6 @@
 -- What a script finds, and how it is run. Loaded once in each process, before anything of a stranger is.
 --
--- No object of Python is within a script's reach: the four functions of the host are upvalues of the functions below, they take
+-- No object of Python is within a script's reach: the functions of the host are upvalues of the functions below, they take
 -- and return nothing but strings and integers, and there is no debug library to look at upvalues with.
 
 local functions, sources = ...
@@ -20,7 +20,7 @@ for _, name in ipairs({ "coroutine", "math", "string", "table", "utf8", "os", "d
 end
 
 local type, tostring, error, pcall, format = raw.type, raw.tostring, raw.error, raw.pcall, raw.string.format
-local sub, find, gsub, concat = raw.string.sub, raw.string.find, raw.string.gsub, raw.table.concat
+local sub, find, pack, concat = raw.string.sub, raw.string.find, raw.string.pack, raw.table.concat
 local OURS = "=(sandbox)"
 
 local function load_ours(name, ...)
@@ -43,10 +43,18 @@ local function make_room(bytes)
   end
 end
 
+local waiting = "" -- messages without an answer, which go out with the next one that has one
+
+local function framed(message)
+  local data = waiting .. pack(">s4", message)
+  waiting = ""
+  return data
+end
+
 -- Send a message and return the answer.
 function host.call(message)
   make_room(0)
-  local ok, answer = pcall(functions.call, message)
+  local ok, answer = pcall(functions.call, framed(message))
   if ok and type(answer) == "number" then -- a large answer, which waits for its room
     make_room(2 * answer + RESERVE)
     ok, answer = pcall(functions.take)
@@ -57,9 +65,18 @@ function host.call(message)
   return answer
 end
 
+-- Send a message that has no answer.
+function host.send(message)
+  pcall(functions.send, framed(message))
+end
+
 -- Send a message that has no answer, together with the next one.
 function host.post(message)
-  pcall(functions.post, message)
+  waiting = waiting .. pack(">s4", message)
+  if #waiting > 4096 then
+    pcall(functions.send, waiting)
+    waiting = ""
+  end
 end
 
 -- The environment ----------------------------------------------------------------------------------------------
@@ -107,10 +124,11 @@ end
 
 -- Leave frames of our own out of a traceback.
 function raw.trim(trace)
-  local lines = {}
+  local lines, was_ours = {}, false
   for line in raw.string.gmatch(trace, "[^\n]+") do
     local is_ours = find(line, "(sandbox):", 1, true) or find(line, "[C]: in field 'xpcall'", 1, true) or find(line, "[C]: in ?", 1, true)
-    if not is_ours then
+    was_ours = is_ours or (was_ours and find(line, "(...tail calls...)", 1, true))
+    if not was_ours then
       lines[#lines + 1] = line
     end
   end
@@ -187,7 +205,7 @@ function G.print(...)
   if output and #text > output then
     text = sub(text, 1, output)
   end
-  functions.send(values.message("log", text, written))
+  host.send(values.message("log", text, written))
 end
 
 -- A function of the host, known by its number; it returns what that returned, or nil and an error object.
@@ -198,13 +216,13 @@ function values.make_function(number)
       if type(message) ~= "table" then
         error(message, 0)
       end
-      return nil, new_error("INVALID", format("Cannot call the function: %s %s", message.path, message.message), nil, nil, 2)
+      return nil, new_error("INVALID", format("Cannot call the function: %s %s", message.path, message.message))
     end
     local answer = values.decode(host.call("\x93\xa4call" .. raw.string.pack(">BI4", 0xce, number) .. message))
     if answer[1] then
       return raw.table.unpack(answer[2], 1, answer[3])
     end
-    return nil, new_error(answer[2], answer[3], answer[4], nil, 2)
+    return nil, new_error(answer[2], answer[3], answer[4])
   end
 end
 
@@ -230,7 +248,7 @@ local function report(kind, problem, returned)
   if type(problem) ~= "table" then -- a lack of memory, or an error in the handler, comes without it
     problem = { message = raw.describe(problem) }
   end
-  functions.finish(values.message(
+  host.send(values.message(
     "error", kind, problem.message, problem.kind, problem.retryable, problem.traceback, returned or false
   ))
 end
@@ -289,7 +307,7 @@ local function finish(request, results)
   elseif not ok then
     report("runtime", encoded)
   else
-    functions.finish("\x92\xa6result" .. encoded)
+    host.send("\x92\xa6result" .. encoded)
   end
 end
 
@@ -302,7 +320,7 @@ local function list(request, module)
       found[#found + 1] = { name, info.source == "@" .. request.chunk and info.linedefined or 0 }
     end
   end
-  functions.finish("\x92\xa6result" .. values.encode({ type(module), found }, 2))
+  host.send("\x92\xa6result" .. values.encode({ type(module), found }, 2))
 end
 
 return function(message)

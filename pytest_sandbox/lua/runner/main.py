@@ -14,9 +14,9 @@ from lupa import lua54
 PROTOCOL = 1
 """Version of the protocol; `protocol.py` has the same number."""
 
-_ANSWER_AT_ONCE = 65536
+_AT_ONCE = 65536
 """Bytes of an answer that Lua always has room for; it makes room for larger ones (`make_room` in main.lua)."""
-_RESERVE = 4 * _ANSWER_AT_ONCE
+_RESERVE = 4 * _AT_ONCE
 _OUT_OF_MEMORY = 77
 _NO_LIMIT = 1 << 60
 _FILES = ("main", "values", "errors", "exec")
@@ -27,7 +27,6 @@ class _Host:
 
     def __init__(self) -> None:
         self._input = b""
-        self._waiting = b""
         self._answer = b""
         self.lua = lua54.LuaRuntime(
             encoding=None,
@@ -38,9 +37,9 @@ class _Host:
             max_memory=_NO_LIMIT,
         )
 
-    def read(self) -> bytes:
-        """Return the next message."""
-        data = self._input or os.read(0, 1 << 16)
+    def read(self, data: bytes = b"") -> bytes:
+        """Return the next message, of which a part may have been read."""
+        data = self._input + data
         while len(data) < 4 or len(data) < 4 + int.from_bytes(data[:4], "big"):
             more = os.read(0, 1 << 20)
             if not more:
@@ -50,33 +49,27 @@ class _Host:
         self._input = data[size:]
         return data[4:size]
 
-    def send(self, message: bytes) -> None:
-        """Send a message that has no answer."""
+    def send(self, messages: bytes) -> None:
+        """Send messages, each behind its length."""
         try:
-            data = self._waiting + len(message).to_bytes(4, "big") + message
-            self._waiting = b""
-            written = os.write(1, data)
-            while written < len(data):
-                data = data[written:]
-                written = os.write(1, data)
+            written = os.write(1, messages)
+            while written < len(messages):
+                messages = messages[written:]
+                written = os.write(1, messages)
         except BaseException as error:
             _end(error)
 
-    def post(self, message: bytes) -> None:
-        """Send a message that has no answer, but not before the next one."""
+    def call(self, messages: bytes) -> bytes | int | None:
+        """Send messages and return the answer to the last one; of a large answer its size, see `take`."""
+        self.send(messages)
         try:
-            self._waiting += len(message).to_bytes(4, "big") + message
+            data = os.read(0, _AT_ONCE)
+            if 4 + int.from_bytes(data[:4], "big") == len(data) and not self._input:
+                return data[4:]
+            answer = self.read(data)
         except BaseException as error:
             _end(error)
-
-    def call(self, message: bytes) -> bytes | int | None:
-        """Send a message and return the answer; of a large one its size, see `take`."""
-        self.send(message)
-        try:
-            answer = self.read()
-        except BaseException as error:
-            _end(error)
-        if len(answer) <= _ANSWER_AT_ONCE:
+        if len(answer) <= _AT_ONCE:
             return answer
         self._answer = answer
         return len(answer)
@@ -94,10 +87,6 @@ class _Host:
         except BaseException as error:
             _end(error)
         return memory > 0
-
-    def finish(self, message: bytes) -> None:
-        """Send the last message."""
-        self.send(message)
 
 
 def _read(path: str) -> bytes:
@@ -118,12 +107,13 @@ def main() -> None:
     host = _Host()
     sources = {name: _read(f"{sys.argv[2]}/{name}.lua") for name in _FILES}
     lua = host.lua
-    functions = lua.table_from({name.encode(): getattr(host, name) for name in ("arm", "call", "finish", "post", "send", "take")})
+    functions = lua.table_from({name.encode(): getattr(host, name) for name in ("arm", "call", "send", "take")})
     # Our own source is the only one that is ever compiled by way of Python.
     start = lua.execute(b"return load(..., '=(sandbox)', 't')", sources["main"])
     run = start(functions, lua.table_from({name.encode(): source for name, source in sources.items()}))
     version = lua.execute(b"return ...", b".".join(b"%d" % part for part in lua.lua_version)).decode()
-    host.send(b"\x93\xa5ready" + bytes([PROTOCOL]) + bytes([0xA0 + len(version)]) + version.encode())
+    ready = b"\x93\xa5ready" + bytes([PROTOCOL]) + bytes([0xA0 + len(version)]) + version.encode()
+    host.send(len(ready).to_bytes(4, "big") + ready)
     run(host.read())
     os._exit(0)
 

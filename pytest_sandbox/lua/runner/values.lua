@@ -12,6 +12,10 @@ local MAX_DEPTH = 100 -- tables in tables; msgspec, on the host, has a limit as 
 
 local values = {}
 
+-- Whoever makes objects says what they are: extension_of returns an object that can cross, encoded; name_of names one that cannot.
+function values.extension_of(_) end
+function values.name_of(_) end
+
 local function fail(out, message)
   raw.error({ path = concat(out.path, "", 1, out.depth), message = message, over = out.over })
 end
@@ -76,13 +80,14 @@ local function put_key(out, key)
 end
 
 local function put_table(out, value)
-  if out.objects[value] then
-    local ext = out.objects[value](value)
-    if not ext then
-      fail(out, format("is %s, which cannot leave the sandbox", raw.names[value] or "an object"))
-    end
-    emit(out, ext)
+  local extension = values.extension_of(value)
+  if extension then
+    emit(out, extension)
     return
+  end
+  local name = values.name_of(value)
+  if name then
+    fail(out, format("is %s, which cannot leave the sandbox", name))
   end
   if out.seen[value] then
     fail(out, "contains itself")
@@ -136,11 +141,8 @@ function put(out, value)
   end
 end
 
--- objects maps tables of ours (errors, executors, ...) to a function that encodes them, or returns nothing.
-values.objects = raw.setmetatable({}, { __mode = "k" })
-
 local function new_out(most)
-  return { n = 0, size = 0, most = most, depth = 0, path = {}, seen = {}, objects = values.objects }
+  return { n = 0, size = 0, most = most, depth = 0, path = {}, seen = {} }
 end
 
 -- Encode n values as one array. Raises a table with path and message for what cannot cross.
@@ -245,9 +247,9 @@ function take(data, at)
   raw.error(format("the host sent byte %d, which is not known here", first))
 end
 
--- Decode one value of the host.
-function values.decode(data)
-  return (take(data, 1))
+-- Decode the value that begins at a byte, 1 when it is left out.
+function values.decode(data, at)
+  return (take(data, at or 1))
 end
 
 return values
