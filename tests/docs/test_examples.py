@@ -1,6 +1,6 @@
 """What the pages show is what happens: their Python runs, their files are tested, and their commands print what stands below them.
 
-* A block that begins with a comment such as ``# test_basket.py`` is a file of that name.
+* A block that begins with a comment such as ``# test_basket.py`` or ``-- test_basket.lua`` is a file of that name.
 * Any other ``python`` block is run; the blocks of a page share their names.
 * A ``console`` block has commands after ``$ `` and their output; ``…`` on a line of its own stands for any lines.
 * Test files that no command has run must pass.
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-FILE = re.compile(r"(?:#|//) ([\w./-]+\.\w+)$")
+FILE = re.compile(r"(?:#|//|--) ([\w./-]+\.\w+)$")
 NOT_RUN = ("pip install ", "python -m pip ", "git clone ", "cd ")
 """What a reader does to get as far as this test."""
 

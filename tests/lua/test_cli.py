@@ -54,9 +54,9 @@ def test_a_script_without_method_prints_what_it_returns(capsys: pytest.CaptureFi
         ),
         (["script.lua", "--method", "fail"], 1, "script.lua:12: no\\x1b[31m way\nstack traceback:"),
         (
-            ["script.lua", "--method", "mian"],
+            ["script.lua", "--method", "nope"],
             1,
-            'Cannot call method "mian": expected a table with that function, and what script.lua returned has the functions fail, main',
+            'Cannot call method "nope": expected a table with that function, and what script.lua returned has the functions fail, main',
         ),
         (
             ["script.lua", "x", "--method", "main", "--entries", "entries.yaml", "--policy", "policy.yaml"],
