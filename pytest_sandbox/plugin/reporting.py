@@ -159,7 +159,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
             told.append(f"ERROR: Cannot write the report {path}: {error}")
             session.exitstatus = exitstatus or pytest.ExitCode.INTERNAL_ERROR
         else:
-            told.append(f"sandbox report: {path}")
+            here = config.invocation_params.dir
+            told.append(f"sandbox report: {path.relative_to(here) if path.is_relative_to(here) else path}")
     if wants_summary and write_step_summary(report):
         told.append(f"sandbox report: added to {_STEP_SUMMARY}")
 

@@ -29,6 +29,9 @@ _PROBLEM: Final = 4000
 _OURS: Final = ("sandbox snippet", "sandbox command")
 """How the titles of our sections begin, see `records` and `command_records`."""
 
+_AUDIT: Final = "sandbox-audit::"
+"""How the ids of the tests begin that `--sandbox-audit` adds."""
+
 Outcome = Literal["passed", "failed", "error", "skipped", "xfailed", "xpassed"]
 
 
@@ -79,7 +82,7 @@ class Meter:
         if not rows:
             return []
         return [
-            ("sandbox_executors", ",".join(dict.fromkeys(row["executor"] for row in rows))),
+            ("sandbox_executor", ",".join(dict.fromkeys(row["executor"] for row in rows))),
             ("sandbox_executions", sum(row["executions"] for row in rows)),
             ("sandbox_seconds", f"{sum(row['wall'] for row in rows):.3f}"),
             ("sandbox_tool_calls", sum(row["tool_calls"] for row in rows)),
@@ -118,7 +121,9 @@ class RunLog:
     def _close(self, report: pytest.TestReport, test: Mapping[str, Any]) -> None:
         outcome = test["outcome"]
         self._outcomes[outcome] = self._outcomes.get(outcome, 0) + 1
-        spent = tuple(Spent(**row) for row in getattr(report, self._attribute, ()))
+        # What an audit used is no test's usage; what it found is told as an audit.
+        is_audit = report.nodeid.startswith(_AUDIT)
+        spent = () if is_audit else tuple(Spent(**row) for row in getattr(report, self._attribute, ()))
         if spent or outcome in ("failed", "error"):
             problem = "" if outcome == "passed" else test["problem"]
             self._tests.append(
