@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Final, Literal
 
 from pytest_sandbox.engines.spec import ContainerSpec, Mount, Ulimit
-from pytest_sandbox.errors import EngineError, EngineUnavailable, ExecutorBroken, ExecutorUnavailable, InvalidArgument
+from pytest_sandbox.errors import (
+    EngineError,
+    EngineUnavailable,
+    ExecutorBroken,
+    ExecutorUnavailable,
+    InvalidArgument,
+    UnsupportedLimit,
+)
 from pytest_sandbox.limits import DEFAULT_LIMITS, MIB
 from pytest_sandbox.snippets import protocol
 from pytest_sandbox.snippets.base import ExecutorInfo, ExecutorOptions
@@ -41,6 +48,7 @@ _RUNNER_FILES: Final = (
 )
 _VENDOR_FILES: Final = ("polyfills/*.js", "amaro.mjs", "amaro.wasm", "node_modules/acorn/dist/acorn.mjs")
 _TMP_SIZE: Final = 64 * MIB
+_LEAST_PROCESSES: Final = 16  # measured: 9 until the runner is ready, up to 14 once a snippet uses files; with less it hangs
 _PARENT_MEMORY: Final = 48 * MIB  # what process 1 needs of the container's memory; measured: 25 to 40 MiB
 _CLOSE_TIMEOUT: Final = 1.8  # seconds
 
@@ -117,6 +125,10 @@ class ContainerExecutor(RunnerExecutor):
     def _set_up(self) -> None:
         from pytest_sandbox.engines.detect import detect_engine
 
+        processes = self.limits.processes
+        if isinstance(processes, int) and processes < _LEAST_PROCESSES:
+            reason = f"the runner alone needs more, for its threads count, too; set at least {_LEAST_PROCESSES}"
+            raise UnsupportedLimit(self.name, "processes", processes, reason)
         self.reuses_runners = self.options.fresh == "process"
         self.spares = self.options.spares
         try:
@@ -207,10 +219,18 @@ class ContainerExecutor(RunnerExecutor):
         return max(16, self.heap_megabytes - _PARENT_MEMORY // MIB)
 
     def _start(self) -> Runner:
-        needs = '; it needs Node 22.14 or newer as "node", and a user "node"'
-        hint = "" if self.options.image is None else f" (image {self.options.image}{needs})"
-        starting = StartingContainer(self._engine, self._spec, self._removals, self._note_warnings, hint)
+        starting = StartingContainer(self._engine, self._spec, self._removals, self._note_warnings, self._hint())
         return Runner(self.name, starting, on_ready=self._check_settings)
+
+    def _hint(self) -> str:
+        """Return, for errors of the engine, what it was asked for that is not the default."""
+        given = [f"{name}={value!r}" for name in ("cpus", "runtime") if (value := getattr(self.options, name)) not in (None, 1.0)]
+        limits = ((name, getattr(self.limits, name)) for name in ("memory", "processes"))
+        given += [f"limit {name}={value}" for name, value in limits if value != getattr(self.default_limits, name)]
+        hint = f" (asked for with {', '.join(given)})" if given else ""
+        if self.options.image is not None:
+            hint += f' (image {self.options.image}; it needs Node 22.14 or newer as "node", and a user "node")'
+        return hint
 
     def _note_warnings(self, warnings: tuple[str, ...]) -> None:
         self._warnings = warnings

@@ -62,13 +62,15 @@ class ContainerLink:
         attachment: its streams.
         removals: removes it in the end.
     """
+        hint: what to look at when the engine could not start it.
 
-    def __init__(self, engine: Engine, container: str, attachment: Attachment, removals: Removals) -> None:
+    def __init__(self, engine: Engine, container: str, attachment: Attachment, removals: Removals, hint: str = "") -> None:
         self._engine = engine
         self._container = container
         self._attachment = attachment
         self._removals = removals
         self._pid = 0
+        self._hint = hint
         self._lock = threading.Lock()
         self._death: Death | None = None
         if engine.is_local:
@@ -147,7 +149,7 @@ class ContainerLink:
         try:
             state = self._engine.wait(self._container, timeout=_WAIT)
         except EngineError as error:
-            return Death(f"and the engine cannot say how: {error}")
+            return Death(f"and the engine cannot say how: {error}{self._hint}")
         return Death(f"with exit code {state.exit_code} of its container", out_of_memory=state.oom_killed)
 
 
@@ -191,7 +193,7 @@ class StartingContainer:
                 created = self._engine.create(self._spec)
             container = created.id
             self._on_warnings(created.warnings)
-            link = ContainerLink(self._engine, container, self._engine.open(container), self._removals)
+            link = ContainerLink(self._engine, container, self._engine.open(container), self._removals, self._hint)
         except BaseException as caught:
             error = caught
             if container is not None:

@@ -360,6 +360,7 @@ def test_no_container_is_left_when_an_executor_is_closed_or_its_process_ends(eng
         ({"pull": True}, "pull=True"),
         ({"transport": "pigeon"}, "transport='pigeon'"),
         ({"imag": "node"}, r"option imag=.*did you mean \"image\""),
+        ({"limits": Limits(processes=8)}, "processes=8 .*set at least 16"),
         ({"limits": Limits(memory=1024)}, "memory=1024 .*at least 50331648 bytes"),
     ],
 )
@@ -379,8 +380,25 @@ def test_an_unknown_image_is_named_with_what_to_do(make: Make) -> None:
 @ACROSS
 def test_an_image_without_node_is_refused_with_the_engines_words(make: Make, busybox: str) -> None:
     executor = make(image=busybox)
-    with pytest.raises(ExecutorBroken, match="node"):
+    with pytest.raises(ExecutorBroken, match=f'image {busybox}; it needs Node 22.14 or newer as "node"') as caught:
         executor.execute("return 1")
+    assert "not found" in str(caught.value), "the engine's own words"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"runtime": "no-such-runtime"}, "no-such-runtime.*asked for with runtime='no-such-runtime'"),
+        ({"cpus": 9999}, "CPUs.*asked for with cpus=9999"),
+    ],
+)
+def test_an_option_that_the_engine_cannot_apply_is_named_with_the_engines_words(
+    make: Make, engine: Engine, options: dict[str, Any], said: str
+) -> None:
+    if engine.name == "podman" and "cpus" in options:
+        pytest.skip("Podman leaves more CPUs than there are to the kernel, which takes them")
+    with pytest.raises(ExecutorBroken, match=f"(?s){said}"):
+        make(**options).execute("return 1")
 
 
 def test_no_engine_is_an_error_that_says_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
