@@ -31,8 +31,8 @@ __all__ = [
 
 
 _importing = threading.RLock()
-"""Executors are made in several threads at once, and imported in one after the other: pytest parses what it imports of a plugin, and
-two threads that parse at once fail now and then (measured on Python 3.11: "AST constructor recursion depth mismatch")."""
+"""Executors are made in several threads at once, and imported in one after the other: pytest parses what it imports of a plugin,
+and two threads that parse at once fail now and then (measured on Python 3.11: "AST constructor recursion depth mismatch")."""
 
 
 def _after_fork() -> None:

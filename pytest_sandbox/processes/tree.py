@@ -8,7 +8,7 @@ import psutil
 
 from pytest_sandbox.processes.usage import Sample
 
-__all__ = ["TreeMeter", "children", "descendants"]
+__all__ = ["TreeMeter", "children", "descendants", "is_stopped"]
 
 
 def children(pid: int) -> list[int]:
@@ -38,6 +38,15 @@ def descendants(pid: int) -> list[int]:
         found += new
         waiting += new
     return found
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a signal has stopped a process, or a debugger holds it."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            return file.read(4096).rpartition(b")")[2].split()[0] in (b"T", b"t")
+    except (OSError, IndexError):
+        return False
 
 
 class TreeMeter:

@@ -145,8 +145,8 @@ class SnippetExecutor(ABC):
                 )
         return cls.options_class(**options)
 
-    @classmethod
-    def import_late(cls) -> None:  # noqa: B027 - most have nothing to import
+    @classmethod  # noqa: B027 - most have nothing to import
+    def import_late(cls) -> None:
         """Import what an executor needs and its module does not: called before one is created, in one thread at a time."""
 
     # -- what a backend provides ------------------------------------------------------------------------

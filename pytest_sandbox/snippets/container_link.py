@@ -13,6 +13,7 @@ from pytest_sandbox.engines.cgroups import read_stats
 from pytest_sandbox.engines.spec import ContainerSpec
 from pytest_sandbox.errors import EngineError
 from pytest_sandbox.processes import makers
+from pytest_sandbox.processes.tree import is_stopped
 from pytest_sandbox.processes.usage import Sample
 from pytest_sandbox.snippets.link import Death, Link
 from pytest_sandbox.snippets.threads import start_thread
@@ -61,16 +62,16 @@ class ContainerLink:
         container: its id.
         attachment: its streams.
         removals: removes it in the end.
-    """
         hint: what to look at when the engine could not start it.
+    """
 
     def __init__(self, engine: Engine, container: str, attachment: Attachment, removals: Removals, hint: str = "") -> None:
         self._engine = engine
         self._container = container
         self._attachment = attachment
         self._removals = removals
-        self._pid = 0
         self._hint = hint
+        self._pid = 0
         self._lock = threading.Lock()
         self._death: Death | None = None
         if engine.is_local:
@@ -110,6 +111,10 @@ class ContainerLink:
     def has_ended(self) -> bool:
         """Whether the container's streams are at their end."""
         return not self._attachment.read_descriptors
+
+    def is_stopped(self) -> bool:
+        """Whether process 1 of the container is stopped."""
+        return bool(self._pid) and is_stopped(self._pid)
 
     def sample(self) -> Sample | None:
         """Measure the container by its control group, where that can be read here."""

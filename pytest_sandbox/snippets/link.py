@@ -15,6 +15,7 @@ from typing import Final, Literal, Protocol
 
 from pytest_sandbox.processes.jail import Confined, exit_code
 from pytest_sandbox.processes.spawn import end_group, end_group_soon
+from pytest_sandbox.processes.tree import is_stopped
 from pytest_sandbox.processes.usage import Meter, Sample
 
 __all__ = ["Death", "Link", "ProcessLink", "StartingProcess", "StartingRunner"]
@@ -58,6 +59,9 @@ class Link(Protocol):
     @property
     def pid(self) -> int | None:
         """The runner's process id on this host; None when it has ended, or is somewhere else."""
+
+    def is_stopped(self) -> bool:
+        """Whether somebody has stopped the runner with a signal, as far as that can be seen: it will not go on by itself."""
 
     def sample(self) -> Sample | None:
         """Measure the runner; None when that is not possible."""
@@ -146,6 +150,10 @@ class ProcessLink:
     def pid(self) -> int | None:
         """The process id on this host: of what is in the jail, where there is one."""
         return self._process.pid if self._confined is None else self._confined.program_pid()
+
+    def is_stopped(self) -> bool:
+        """Whether the process is stopped, or the gate of its jail."""
+        return any(is_stopped(pid) for pid in {self._process.pid, self.pid} if pid is not None)
 
     def sample(self) -> Sample | None:
         """Measure the process."""
