@@ -58,6 +58,10 @@ PROMISES: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
         **_ALWAYS,
         **_JAILED,
     },
+    "lua": {
+        **dict.fromkeys((*_HOST, "host-objects", "state"), _on()),
+        **_ALWAYS,
+    },
     "exec.native": {
         "network": _on("jail", "no network"),
         **dict.fromkeys(("filesystem-read", "filesystem-write", "process-visibility"), _on("jail")),

@@ -51,13 +51,14 @@ def our_probes() -> tuple[Probe, ...]:
         confinement,
         files,
         limits,
+        lua,
         network,
         processes,
         realm,
         state,
     )
 
-    modules = (network, files, processes, realm, bridge, state, limits, availability, confinement, commands)
+    modules = (network, files, processes, realm, bridge, state, limits, availability, confinement, commands, lua)
     return tuple(probe for module in modules for probe in module.PROBES)
 
 

@@ -14,6 +14,7 @@ from pytest_sandbox.guarantees.results import ControlResult
 from pytest_sandbox.guarantees.subjects import PLAIN, CommandSubject, Done, PlainSubject, Subject
 from pytest_sandbox.guarantees.verdicts import Sighting
 from pytest_sandbox.limits import DEFAULT_LIMITS, Limits
+from pytest_sandbox.names import LUA
 from pytest_sandbox.processes.spawn import spawn_soon
 from pytest_sandbox.snippets.link import StartingProcess
 from pytest_sandbox.snippets.runtimes import Runtime, find_deno, find_node
@@ -107,6 +108,10 @@ class ControlRoom:
         return self._subjects[runtime]
 
     def _plain(self, runtime: str) -> Subject:
+        if runtime == LUA:
+            from pytest_sandbox.guarantees.lua import PlainLua
+
+            return PlainLua()
         found: Runtime = find_deno("audit") if runtime == "deno" else find_node("audit")
         if runtime == "command":
             return PlainCommands(f"a plain subprocess ({found})", found.path)

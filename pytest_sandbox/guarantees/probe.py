@@ -48,7 +48,7 @@ _PATIENCE: Final = 1000
 _LONG_PATIENCE: Final = 5000
 """Milliseconds that an attack may take alone; what hangs longer, as where packets are dropped, is judged by the observer."""
 
-Runtime = Literal["node", "deno"]
+Runtime = Literal["node", "deno", "lua"]
 BOTH: Final[tuple[Runtime, ...]] = ("node", "deno")
 
 

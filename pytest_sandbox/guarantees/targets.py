@@ -21,6 +21,7 @@ from pytest_sandbox.guarantees.probes.confinement import VOLUME
 from pytest_sandbox.guarantees.results import Audit, ExecutorAudit
 from pytest_sandbox.guarantees.subjects import CommandSubject
 from pytest_sandbox.limits import DEFAULT_LIMITS, MIB, Limits
+from pytest_sandbox.names import LUA
 
 if TYPE_CHECKING:
     from pytest_sandbox.commands.base import CommandExecutor
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMAND_TARGETS", "audit_all", "audit_commands", "audit_snippets", "commands", "target_names"]
 
-COMMAND_TARGETS: Final = ("exec.native", "exec.native (confined)", "exec.docker")
-"""Commands are audited as entries of ours run them: on the host as it is, in a strict jail, and in a tightened container."""
+COMMAND_TARGETS: Final = ("exec.native", "exec.native (confined)", "exec.docker", LUA)
+"""Commands are audited as entries of ours run them: on the host as it is, in a strict jail, and in a tightened container; and Lua,
+whose scripts run such commands."""
 
 _OUTPUT: Final = 1_000_000
 _MEMORY: Final = 192 * MIB
@@ -170,6 +172,12 @@ def commands(session: AuditSession, name: str) -> Iterator[tuple[Audited, Execut
         ExecutorUnavailable: when it does not work here.
         EngineError: when no engine answers, or it refuses something.
     """
+    if name == LUA:
+        from pytest_sandbox.guarantees.lua import lua
+
+        with lua(session) as ready:
+            yield ready
+        return
     from pytest_sandbox.snippets.runtimes import find_node
 
     node = find_node(name)

@@ -85,6 +85,11 @@ class LuaSandbox:
         return self._launcher.jail
 
     @property
+    def is_jailed(self) -> bool:
+        """Whether the Lua processes are in a jail."""
+        return self._launcher.is_jailed
+
+    @property
     def versions(self) -> dict[str, str]:
         """The versions of Lua, lupa and Python that run."""
         return dict(self._launcher.runtime.versions)

@@ -46,7 +46,7 @@ def test_titles_and_sources_are_for_people() -> None:
 
 
 def test_promises_are_of_known_guarantees_and_executors() -> None:
-    assert set(PROMISES) == {*(spec.name for spec in BUILTINS), "exec.native", "exec.docker"}
+    assert set(PROMISES) == {*(spec.name for spec in BUILTINS), "exec.native", "exec.docker", "lua"}
     for row in PROMISES.values():
         assert set(row) <= set(GUARANTEES)
 
