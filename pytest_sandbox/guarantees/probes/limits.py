@@ -12,11 +12,11 @@ from pytest_sandbox.limits import MIB
 
 __all__ = ["PROBES"]
 
-_TIMEOUT: Final = 0.3
+_TIMEOUT: Final = 0.2
 """Seconds that an attack on the time is given."""
 _OUTLIVES: Final = 4.0
 """Seconds after which an attack that nobody has ended says so."""
-_PAST: Final = 0.15
+_PAST: Final = 0.1
 """The same for the control, past the time limit."""
 
 _OLD: Final = "const end = Date.now() + P.outlives;\nconst isYoung = () => Date.now() < end;\n"
