@@ -549,7 +549,15 @@ class EngineUnavailable(EngineError):
 
 
 class EngineGone(EngineError):
-    """The engine stopped answering in the middle of something: it was restarted, or has died. The machine's fault."""
+    """The engine stopped answering in the middle of something: it was restarted, or has died. The machine's fault.
+
+    Attributes:
+        was_asked: whether it may have heard what was asked of it; False where it could not even be reached.
+    """
+
+    def __init__(self, engine: str, action: str, detail: str, *, was_asked: bool = True) -> None:
+        self.was_asked = was_asked
+        super().__init__(engine, action, detail)
 
 
 class EngineTimeout(EngineError, TimeoutError):

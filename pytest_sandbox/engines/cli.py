@@ -227,7 +227,14 @@ class CliEngine:
         return True
 
     def remove(self, container: str, *, timeout: float | None = None) -> bool:
-        seconds = DEFAULT_TIMEOUT if timeout is None else timeout
+        with self._minding.removing(container):
+            removed = self._remove(container, DEFAULT_TIMEOUT if timeout is None else timeout)
+        with self._lock:
+            self._attached.pop(container, None)
+        self._oom.gone(container)
+        return removed
+
+    def _remove(self, container: str, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
         action = "remove a container"
         while True:
@@ -237,15 +244,10 @@ class CliEngine:
             if not in_progress or time.monotonic() > deadline:
                 break
             time.sleep(0.05)
-        # "rm --force" succeeds for a container that does not exist; it prints the name of one that it has removed.
-        removed = finished.code == 0 and container.encode() in finished.stdout
         if finished.code and not isinstance(error, ContainerGone):
             raise error
-        with self._lock:
-            self._attached.pop(container, None)
-        self._minding.gone(container)
-        self._oom.gone(container)
-        return removed
+        # "rm --force" succeeds for a container that does not exist; it prints the name of one that it has removed.
+        return finished.code == 0 and container.encode() in finished.stdout
 
     def inspect(self, container: str, *, timeout: float | None = None) -> ContainerState:
         found = self._ask("inspect a container", timeout, "container", "inspect", "--", container, container=container)

@@ -27,6 +27,8 @@ _NO_ENGINE: Final = (
     "connection reset",
 )
 
+_NOT_REACHED: Final = ("cannot connect to the docker daemon", "failed to connect to the docker api")
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -131,7 +133,7 @@ class Client:
         words = finished.words
         text = words.lower()
         if any(sign in text for sign in _NO_ENGINE):
-            return EngineGone(self.label, action, words)
+            return EngineGone(self.label, action, words, was_asked=not any(sign in text for sign in _NOT_REACHED))
         if container and any(sign in text for sign in _NO_CONTAINER):
             return ContainerGone(self.label, action, container)
         if image and any(sign in text for sign in _NO_IMAGE):

@@ -45,7 +45,10 @@ class Minding:
             maker.add_other(f"container {name}", lambda: watchdog.is_watched_container(self._remover, name))
         try:
             yield name
-        except (EngineTimeout, EngineGone):
+        except (EngineTimeout, EngineGone) as error:
+            if isinstance(error, EngineGone) and not error.was_asked:
+                self.gone(name)
+                raise
             # It may exist, or may come into existence: it stays minded, and is removed when the engine answers again.
             with self._lock:
                 self._doubtful[name] = time.monotonic()
@@ -61,6 +64,17 @@ class Minding:
         with self._lock:
             self._names[number] = name
 
+    @contextlib.contextmanager
+    def removing(self, container: str) -> Iterator[None]:
+        """Remove a container, given by id or name, inside; when the engine does not answer, that is tried again later."""
+        try:
+            yield
+        except (EngineTimeout, EngineGone):
+            with self._lock:
+                self._doubtful[self._names.get(container, container)] = -_IN_THE_MAKING
+            raise
+        self.gone(container)
+
     def gone(self, container: str) -> None:
         """Forget a container, given by id or name, that exists no more."""
         with self._lock:
@@ -69,7 +83,7 @@ class Minding:
         watchdog.unwatch_container(self._remover, name)
 
     def remove_doubtful(self) -> None:
-        """Remove what may have come into existence after the engine had not answered in time."""
+        """Remove what may exist because the engine had not answered in time."""
         with self._lock:
             doubtful = dict(self._doubtful)
         for name, since in doubtful.items():

@@ -32,7 +32,7 @@ from pytest_sandbox.engines.oom import OomWatches
 from pytest_sandbox.engines.owner import OWNER_LABEL, owner_label
 from pytest_sandbox.engines.pulling import PullTracker, failure_reason, split_reference
 from pytest_sandbox.engines.quirks import is_local, require_sources, stray_proxies, with_podman_ulimits
-from pytest_sandbox.engines.sdkfacts import engine_info, innermost, spoken_version
+from pytest_sandbox.engines.sdkfacts import engine_info, innermost, spoken_version, was_refused
 from pytest_sandbox.engines.spec import ContainerSpec
 from pytest_sandbox.errors import (
     ContainerGone,
@@ -160,7 +160,7 @@ class SdkEngine:
             docker.errors.DockerException,
             OSError,
         ) as error:
-            raise EngineGone(self._label, action, innermost(error)) from error
+            raise EngineGone(self._label, action, innermost(error), was_asked=not was_refused(error)) from error
         finally:
             _Client.deadline.seconds = before
 
@@ -307,8 +307,8 @@ class SdkEngine:
                 raise
             return True
 
-        removed = self._poll(action, seconds, container, look)
-        self._minding.gone(container)
+        with self._minding.removing(container):
+            removed = self._poll(action, seconds, container, look)
         self._oom.gone(container)
         return removed
 

@@ -9,7 +9,7 @@ from pytest_sandbox.engines.apiconfig import normal_architecture
 from pytest_sandbox.engines.base import EngineInfo
 from pytest_sandbox.engines.quirks import is_local
 
-__all__ = ["engine_info", "innermost", "spoken_version"]
+__all__ = ["engine_info", "innermost", "spoken_version", "was_refused"]
 
 _NEWEST_KNOWN: Final = (1, 47)
 _OLDEST: Final = (1, 40)
@@ -32,14 +32,23 @@ def spoken_version(offered: str) -> str:
     return "{}.{}".format(*min((major, minor), _NEWEST_KNOWN))
 
 
-def innermost(error: BaseException) -> str:
-    """Return what went wrong without the layers of libraries around it."""
+def _innermost(error: BaseException) -> BaseException:
     while True:
         inner = error.__cause__ or error.__context__ or next((arg for arg in error.args if isinstance(arg, BaseException)), None)
         if inner is None:
-            break
+            return error
         error = inner
+
+
+def innermost(error: BaseException) -> str:
+    """Return what went wrong without the layers of libraries around it."""
+    error = _innermost(error)
     return str(error) or type(error).__name__
+
+
+def was_refused(error: BaseException) -> bool:
+    """Return whether there was nobody to be asked."""
+    return isinstance(_innermost(error), ConnectionRefusedError | FileNotFoundError)
 
 
 def engine_info(url: str, api_version: str, version: Mapping[str, Any], facts: Mapping[str, Any]) -> EngineInfo:

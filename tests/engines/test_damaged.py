@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from .conftest import engine_named, podman_service
 
 
 @pytest.fixture
-def podman(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     """The store of a Podman of our own, and a program that uses it."""
     engine_named("podman-cli")
     real = shutil.which("podman")
@@ -30,7 +31,9 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     program = folder / "podman"
     program.write_text(f'#!/bin/sh\nexec {real} --root={folder}/root --runroot={folder}/run --tmpdir={folder}/tmp "$@"\n')
     program.chmod(0o755)
-    return folder, str(program)
+    yield folder, str(program)
+    # Podman leaves the folder of its store mounted on itself.
+    subprocess.run(["umount", "--lazy", folder / "root/overlay"], check=False, capture_output=True)
 
 
 @pytest.fixture(params=["command line", "socket"])
