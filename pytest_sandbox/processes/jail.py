@@ -193,6 +193,9 @@ class Confined:
             return False
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)  # the first process of a pid namespace takes all others with it
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(self._process.result().pid, signal.SIGCONT)  # or else a bubblewrap that was stopped would reap nobody
         return True
 
     def program_pid(self) -> int | None:

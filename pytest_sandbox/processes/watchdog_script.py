@@ -1,8 +1,8 @@
 """The watchdog's own program: run as a file by `watchdog.py`, with ``python -I -S``; never imported by the package.
 
 It reads lines from its standard input (a socket whose other end the test run holds) and, at the end of file, kills the process
-groups and removes the containers and folders that are still registered. It needs the standard library only and loads little of it, so that
-it starts fast, stays small, and does not depend on a virtual environment that may be deleted meanwhile.
+groups and removes the containers and folders that are still registered. It needs the standard library only and loads little of
+it, so that it starts fast, stays small, and does not depend on a virtual environment that may be deleted meanwhile.
 
     +g PGID TICKS                  a group and the start of its leader in clock ticks, -1 if unknown
     -g PGID
