@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.util
+import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ _FAILURES: Final = 30
 _SPENT: Final = 200
 
 
+_COMMENT_OR_INDENT: Final = re.compile(r"/\*.*?\*/\n|^ +", re.MULTILINE)
+
+
 @dataclass(frozen=True)
 class Caps:
     """How much of each text is shown.
@@ -38,7 +42,10 @@ class Caps:
     Attributes:
         evidence: characters of a witness, an answer, or what an observer saw.
         source: characters of a snippet, or of what a failing test shows.
+        undeclared: whether attacks on what is not promised show their words, too.
+        observers: whether attacks that were kept out show what the host saw.
         held: whether attacks that were kept out show their words, too.
+        worst: the same as evidence, of what was violated or is inconclusive.
         tables: whether the attacks behind a cell are listed at all.
         failures: how many failing tests are shown.
         spent: how many rows of what tests used are shown.
@@ -46,7 +53,10 @@ class Caps:
 
     evidence: int
     source: int
+    undeclared: bool = True
+    observers: bool = True
     held: bool = True
+    worst: int = 600
     tables: bool = True
     failures: int = _FAILURES
     spent: int = _SPENT
@@ -54,12 +64,16 @@ class Caps:
 
 _LEVELS: Final = (
     Caps(600, 4000),
-    Caps(300, 2000),
-    Caps(160, 1200),
-    Caps(120, 800, held=False, failures=15, spent=100),
-    Caps(80, 300, held=False, failures=8, spent=50),
-    Caps(40, 80, held=False, failures=3, spent=10),
-    Caps(40, 40, held=False, tables=False, failures=1, spent=1),
+    Caps(300, 3000),
+    Caps(200, 2000, undeclared=False),
+    Caps(140, 1600, undeclared=False),
+    Caps(110, 1200, undeclared=False),
+    Caps(80, 800, undeclared=False),
+    Caps(110, 1000, undeclared=False, observers=False),
+    Caps(80, 600, undeclared=False, observers=False, worst=300),
+    Caps(60, 500, undeclared=False, held=False, worst=160, failures=15, spent=100),
+    Caps(40, 80, undeclared=False, held=False, worst=80, failures=3, spent=10),
+    Caps(40, 40, undeclared=False, held=False, worst=40, tables=False, failures=1, spent=1),
 )
 """From what is shown in a page of usual size to what is left of a huge one."""
 
@@ -105,12 +119,18 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.FunctionLoader(_read), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
-        "block": lambda value, most: _escaped(printable(text.cut(value, most))),
+        # For attributes: escaped with its quotes by the engine.
+        "attr": lambda value: text.inline(str(value), 200),
+        "block": lambda value, most: _text(printable(text.cut(value, most))),
         "loosened": loosened,
-        "one": lambda value, most=1000: _escaped(text.inline(str(value), most)),
+        "one": lambda value, most=1000: _text(text.inline(str(value), most)),
         "plural": text.plural,
         "seconds": text.seconds,
         "size": _size,
+        "more": lambda texts: f" (and {len(texts) - 1} that differ in numbers)" if len(texts) > 1 else "",
+        "took": lambda probes: text.seconds(sum(probe.duration for probe in probes)),
+        "tail": lambda probe, guarantee: probe.removeprefix(f"{guarantee}."),
+        "versions": _versions,
         "slug": lambda value: value.replace(" ", "-") if value.replace(" ", "").isalpha() else "other",
         "when": _when,
     }
@@ -132,6 +152,10 @@ def _size(number: int | None) -> str:
     return f"{number} B" if unit == "B" else f"{size:.1f} {unit}"
 
 
+def _versions(executor: ExecutorAudit) -> str:
+    return ", ".join(f"{name} {version}" for name, version in executor.versions.items()) or executor.info
+
+
 def _when(moment: str) -> str:
     try:
         return f"{datetime.fromisoformat(moment):%d %B %Y, %H:%M} UTC".lstrip("0")
@@ -150,7 +174,7 @@ def _context(report: Report) -> dict[str, Any]:
     heading = "Sandbox audit" if run is None else "Sandbox audit and test run" if audit is not None else "Sandboxed test run"
     columns = [Column(number, executor) for number, executor in enumerate(audit.executors, 1)] if audit is not None else []
     worst, sentence = headline(audit) if audit is not None else ("", "")
-    css = _read("report.css") + _filter_rules(len(columns))
+    css = _COMMENT_OR_INDENT.sub("", _read("report.css")) + _filter_rules(len(columns))
     js = _read("report.js")
     title = f"{sentence} · {heading}" if sentence else f"{heading}: {_outcomes(report)}"
     return {
@@ -187,11 +211,14 @@ def _bounded(report: Report, caps: Caps) -> dict[str, Any]:
     }
 
 
-def _escaped(value: str) -> Any:
-    """Return text as markup, in which a CI service finds no command either, should somebody print the page."""
+def _text(value: str) -> Any:
+    """Return text as the content of an element, in which a CI service finds no command either, should somebody print the page.
+
+    Quotes stay what they are: a page with hundreds of sources has thousands of them.
+    """
     import markupsafe
 
-    escaped = str(markupsafe.escape(value))
+    escaped = value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return markupsafe.Markup(escaped.replace("::", "&#58;:").replace("##[", "#&#35;["))
 
 

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import count, groupby
 from typing import Final
 
 from pytest_sandbox.guarantees.model import FAMILIES, VERDICTS, Verdict
 from pytest_sandbox.guarantees.results import Audit, ControlResult, ExecutorAudit, GuaranteeResult, ProbeResult
+from pytest_sandbox.reports.text import plural
 
-__all__ = ["Attack", "Cell", "Column", "Family", "Row", "Variant", "families", "headline", "problems", "tally"]
+__all__ = [
+    "Attack",
+    "Cell",
+    "Column",
+    "Family",
+    "Group",
+    "Row",
+    "Sighting",
+    "Variant",
+    "base_id",
+    "families",
+    "headline",
+    "problems",
+    "tally",
+]
 
 _NOT_APPLICABLE: Final = "not applicable"
 
@@ -60,19 +78,77 @@ class Cell:
         return tuple(sorted(self.result.probes, key=lambda probe: _GRAVITY[probe.verdict]))
 
     @property
-    def groups(self) -> list[tuple[str, tuple[ProbeResult, ...]]]:
+    def groups(self) -> list[Group]:
         """The attacks by what became of them, the worst first."""
-        return [(verdict, tuple(group)) for verdict, group in groupby(self.probes, key=lambda probe: probe.verdict)]
+        return [Group(verdict, tuple(found)) for verdict, found in groupby(self.probes, key=lambda probe: probe.verdict)]
 
     @property
     def note(self) -> str:
         """How many attacks there were, in a few words."""
         if self.result is None:
             return ""
-        count = len(self.result.probes)
-        attacks = f"{count} attack{'' if count == 1 else 's'}"
+        attacks = plural(len(self.result.probes), "attack")
         return f"{self.let_through} of {attacks} got through" if self.let_through else attacks
 
+
+@dataclass(frozen=True)
+class Group:
+    """The attacks of one cell that came to the same verdict.
+
+    Attributes:
+        verdict: the verdict.
+        probes: the attacks.
+    """
+
+    verdict: str
+    probes: tuple[ProbeResult, ...]
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """What ran the controls that got through."""
+        found = (probe.control.runner for probe in self.probes if probe.control is not None and probe.control.succeeded)
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def witness(self) -> str:
+        """A witness, for all of them."""
+        return next((probe.witness for probe in self.probes if probe.witness), "")
+
+    @property
+    def sightings(self) -> list[Sighting]:
+        """The attacks, those together of which the host saw the same."""
+        return [Sighting(texts, probes) for texts, probes in _alike(self.probes, lambda probe: probe.observer)]
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """Attacks of which the host saw the same, but for numbers, such as that of a port.
+
+    Attributes:
+        texts: what it saw.
+        probes: the attacks.
+    """
+
+    texts: tuple[str, ...]
+    probes: tuple[ProbeResult, ...]
+
+    @property
+    def findings(self) -> list[tuple[tuple[str, ...], tuple[ProbeResult, ...]]]:
+        """What the attacks say became of them, each with those that say so, but for numbers."""
+        return _alike(self.probes, lambda probe: probe.attack or probe.reason)
+
+
+def _alike(
+    probes: Iterable[ProbeResult], text: Callable[[ProbeResult], str]
+) -> list[tuple[tuple[str, ...], tuple[ProbeResult, ...]]]:
+    """Return the probes in groups whose texts differ in numbers at most, each with its different texts."""
+    found: dict[str, list[ProbeResult]] = {}
+    for probe in probes:
+        found.setdefault(_NUMBER.sub("0", text(probe)), []).append(probe)
+    return [(tuple(dict.fromkeys(map(text, group))), tuple(group)) for group in found.values()]
+
+
+_NUMBER: Final = re.compile(r"\d+")
 
 _GRAVITY: Final = {"violated": 0, "inconclusive": 1, "not promised": 2, "held": 3}
 
@@ -92,29 +168,34 @@ class Variant:
 
 @dataclass(frozen=True)
 class Control:
-    """A control, with the executors to which it belongs."""
+    """Positive controls that ended alike.
 
-    executors: tuple[str, ...]
+    Attributes:
+        runners: what ran them.
+        result: how the first of them ended.
+    """
+
+    runners: tuple[str, ...]
     result: ControlResult
 
 
 @dataclass(frozen=True)
 class Attack:
-    """One probe, as it is the same for all executors.
+    """One probe, as it is the same for all executors, wherever it ran.
 
     Attributes:
-        id: the probe.
+        number: its place in the page: ids need not be fit for an address.
+        id: the probe, without what tells where it ran.
         title: what it tries.
         mechanism: what it tries, as an id.
-        vantage: where it runs.
         sources: the snippet or command; several, where executors need different ones.
-        controls: the positive controls.
+        controls: the positive controls; those together whose evidence differs in numbers at most, such as that of a port.
     """
 
+    number: int
     id: str
     title: str
     mechanism: str
-    vantage: str
     sources: tuple[Variant, ...]
     controls: tuple[Control, ...]
 
@@ -137,6 +218,16 @@ class Row:
     cells: tuple[Cell, ...]
     attacks: tuple[Attack, ...]
 
+    @property
+    def runners(self) -> tuple[str, ...]:
+        """What ran the controls of most of the attacks."""
+        found = Counter(control.runners for attack in self.attacks for control in attack.controls)
+        return found.most_common(1)[0][0] if found else ()
+
+    def number(self, probe: ProbeResult) -> int:
+        """Return the number of the attack that a probe is."""
+        return next(attack.number for attack in self.attacks if attack.id == base_id(probe.id))
+
 
 @dataclass(frozen=True)
 class Family:
@@ -154,6 +245,7 @@ class Family:
 def families(audit: Audit) -> list[Family]:
     """Return the matrix of an audit."""
     columns = [Column(number, executor) for number, executor in enumerate(audit.executors, 1)]
+    numbers = count(1)
     first: dict[str, GuaranteeResult] = {}
     for executor in audit.executors:
         for result in executor.guarantees:
@@ -162,45 +254,56 @@ def families(audit: Audit) -> list[Family]:
     for family, heading in FAMILIES.items():
         ids = [id_ for id_, result in first.items() if result.family == family]
         if ids:
-            found.append(Family(heading, tuple(_row(first[id_], columns) for id_ in ids)))
+            found.append(Family(heading, tuple(_row(first[id_], columns, numbers) for id_ in ids)))
     strangers = [id_ for id_, result in first.items() if result.family not in FAMILIES]  # of a newer program
     if strangers:
-        found.append(Family("Further guarantees", tuple(_row(first[id_], columns) for id_ in strangers)))
+        found.append(Family("Further guarantees", tuple(_row(first[id_], columns, numbers) for id_ in strangers)))
     return found
 
 
-def _row(result: GuaranteeResult, columns: Iterable[Column]) -> Row:
+def base_id(probe: str) -> str:
+    """Return the id of a probe without its suffix, such as "@process", which tells where it ran."""
+    return probe.partition("@")[0]
+
+
+def _row(result: GuaranteeResult, columns: Iterable[Column], numbers: Iterator[int]) -> Row:
     cells = tuple(
         Cell(column, next((found for found in column.executor.guarantees if found.id == result.id), None)) for column in columns
     )
-    return Row(result.id, result.meaning, result.severity, cells, _attacks(cells))
+    return Row(result.id, result.meaning, result.severity, cells, _attacks(cells, numbers))
 
 
-def _attacks(cells: Iterable[Cell]) -> tuple[Attack, ...]:
+def _attacks(cells: Iterable[Cell], numbers: Iterator[int]) -> tuple[Attack, ...]:
     runs: dict[str, list[tuple[str, ProbeResult]]] = {}
     for cell in cells:
         for probe in cell.result.probes if cell.result is not None else ():
-            runs.setdefault(probe.id, []).append((cell.column.executor.name, probe))
-    return tuple(_attack(id_, found) for id_, found in runs.items())
+            runs.setdefault(base_id(probe.id), []).append((cell.column.executor.name, probe))
+    return tuple(_attack(next(numbers), id_, found) for id_, found in runs.items())
 
 
-def _attack(id_: str, runs: list[tuple[str, ProbeResult]]) -> Attack:
-    sources: dict[str, list[str]] = {}
-    controls: dict[tuple[str, bool, str], tuple[ControlResult, list[str]]] = {}
+def _attack(number: int, id_: str, runs: list[tuple[str, ProbeResult]]) -> Attack:
+    sources: dict[str, dict[str, None]] = {}
+    controls: dict[tuple[bool, str], tuple[ControlResult, dict[str, None]]] = {}
     for name, probe in runs:
-        sources.setdefault(probe.source, []).append(name)
+        sources.setdefault(_dedented(probe.source), {})[name] = None
         if probe.control is not None:
-            key = (probe.control.runner, probe.control.succeeded, probe.control.evidence)
-            controls.setdefault(key, (probe.control, []))[1].append(name)
+            key = (probe.control.succeeded, _NUMBER.sub("0", probe.control.evidence))
+            controls.setdefault(key, (probe.control, {}))[1][probe.control.runner] = None
     probe = runs[0][1]
     return Attack(
+        number=number,
         id=id_,
         title=probe.title,
         mechanism=probe.mechanism,
-        vantage=probe.vantage,
         sources=tuple(Variant(tuple(names), text) for text, names in sources.items()),
-        controls=tuple(Control(tuple(names), control) for control, names in controls.values()),
+        controls=tuple(Control(tuple(runners), result) for result, runners in controls.values()),
     )
+
+
+def _dedented(source: str) -> str:
+    """Return a source whose later lines are indented like its first one, which has lost its own indentation."""
+    first, newline, rest = source.partition("\n")
+    return first + newline + textwrap.dedent(rest)
 
 
 def tally(audit: Audit) -> dict[Verdict, int]:

@@ -48,8 +48,8 @@ HOSTILE: Final = {
     "json": '"},{"x":"\\u0000\\"',
     "surrogate": "\ud800 lone \udc00",
     "template": "{{ 7*7 }} {% raw %} {# x #}",
-    "long line": "x" * 200_000,
-    "many lines": "y\n" * 50_000,
+    "long line": "x" * 40_000,
+    "many lines": "y\n" * 20_000,
     "fences": "`````\n~~~~\n</details></pre></code></table>\n\n\n    indented\n\n---\n===\n",
 }
 """Texts that a snippet may print, by what they try."""
