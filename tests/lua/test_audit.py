@@ -63,16 +63,21 @@ def test_in_a_plain_runtime_every_attack_gets_through(session: AuditSession) -> 
     assert sum(len(result.probes) for result in results) >= 30
 
 
-class Endless(LuaSubject):
-    """Gives each script twenty times its time, and does not run another one after that."""
-
-    used = False
+class Overtime(LuaSubject):
+    """Gives each script fifteen times its time."""
 
     def run_lua(self, pieces: Any, params: Any, timeout: float) -> Any:
-        if self.used:
-            pieces = ["error('gone')"]
-        ran = super().run_lua(pieces, params, timeout * 20)
-        self.used = ran.ended == "timeout"
+        return super().run_lua(pieces, params, timeout * 15)
+
+
+class Fragile(LuaSubject):
+    """Does not run another script once one was ended for its time."""
+
+    is_gone = False
+
+    def run_lua(self, pieces: Any, params: Any, timeout: float) -> Any:
+        ran = super().run_lua(["error('gone')"] if self.is_gone else pieces, params, timeout)
+        self.is_gone = ran.ended == "timeout"
         return ran
 
 
@@ -87,8 +92,8 @@ class Endless(LuaSubject):
             lambda: LuaSubject(lambda tool: LuaSandbox(modules={"audit": {"tool": tool}}, limits=Limits())),
             ("tool-bridge.lua-budget",),
         ),
-        (lambda: Endless(open_sandbox), ("time-limit.lua-loop",)),
-        (lambda: Endless(open_sandbox), ("availability.lua-loop",)),
+        (lambda: Overtime(open_sandbox), ("time-limit.lua-loop",)),
+        (lambda: Fragile(open_sandbox), ("availability.lua-loop",)),
     ],
     ids=["no policy", "no budget", "time", "gone"],
 )
