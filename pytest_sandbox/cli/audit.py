@@ -177,7 +177,7 @@ def matrix(audit: Audit, symbols: dict[str, str]) -> list[str]:
         rows.append([id_, *(f"{symbols[verdict]} {verdict}".rstrip() for verdict in verdicts)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [printable("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()) for row in rows]
-    return [lines[0], "-" * len(lines[0]), *lines[1:]] if ids else []
+    return [lines[0], "-" * max(map(len, lines)), *lines[1:]] if ids else []
 
 
 def _details(executor: ExecutorAudit, result: GuaranteeResult, *, is_detailed: bool) -> Iterator[str]:

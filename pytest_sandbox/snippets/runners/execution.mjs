@@ -27,8 +27,11 @@ export function execute(request, backend) {
     if (isOver) return;
     isOver = true;
     for (const handle of timers) clearTimeout(handle);
-    backend.write(nonce, text);
-    settle();
+    // Not before the snippet's last job is done: one that goes on for ever would hold up the next execution, which is innocent.
+    setImmediate(() => {
+      backend.write(nonce, text);
+      settle();
+    });
   }
 
   function send(text) {
