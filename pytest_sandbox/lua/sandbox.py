@@ -18,6 +18,8 @@ from pytest_sandbox.lua.policy import Decide, Policy, as_decision
 from pytest_sandbox.lua.result import LuaError, LuaResult
 from pytest_sandbox.lua.run import LuaRun
 from pytest_sandbox.lua.values import to_lua
+from pytest_sandbox.names import LUA
+from pytest_sandbox.observing import Ended, tell
 
 __all__ = ["DEFAULT_LUA_LIMITS", "LuaSandbox"]
 
@@ -194,7 +196,9 @@ class LuaSandbox:
                 "result": limits.result,
             }
         )
-        return self._carry_out(request, limits, chunk_name)
+        result = self._carry_out(request, limits, chunk_name)
+        tell(lambda: Ended("snippet", LUA, raw.decode("utf-8", "replace"), result.usage))
+        return result
 
     def _carry_out(self, request: bytes, limits: Any, chunk_name: str) -> LuaResult:
         link = self._launcher.take()
