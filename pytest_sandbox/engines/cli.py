@@ -30,7 +30,7 @@ from pytest_sandbox.engines.minding import Minding
 from pytest_sandbox.engines.oom import OomWatches
 from pytest_sandbox.engines.owner import OWNER_LABEL, owner_label
 from pytest_sandbox.engines.pulling import PullTracker, failure_reason
-from pytest_sandbox.engines.quirks import is_local, require_sources, with_podman_ulimits
+from pytest_sandbox.engines.quirks import is_for_now, is_local, require_sources, with_podman_ulimits
 from pytest_sandbox.engines.spec import ContainerSpec
 from pytest_sandbox.errors import ContainerGone, EngineError, EngineRefused, EngineTimeout, ImageNotFound, PullFailed
 from pytest_sandbox.processes.spawn import end_group
@@ -240,8 +240,7 @@ class CliEngine:
         while True:
             finished = self._client.run(["rm", "--force", "--volumes", "--", container], timeout=seconds, action=action)
             error = self._client.failure(finished, action, container=container)
-            in_progress = "already in progress" in error.detail or "being removed" in error.detail
-            if not in_progress or time.monotonic() > deadline:
+            if not finished.code or not is_for_now(error) or time.monotonic() > deadline:
                 break
             time.sleep(0.05)
         if finished.code and not isinstance(error, ContainerGone):

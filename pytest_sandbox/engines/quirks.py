@@ -10,14 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_sandbox.engines.spec import PROXY_VARIABLES, ContainerSpec, Ulimit
-from pytest_sandbox.errors import EngineRefused
+from pytest_sandbox.errors import EngineError, EngineRefused
 
 if TYPE_CHECKING:
     from pytest_sandbox.engines.base import Engine
 
-__all__ = ["is_local", "require_sources", "stray_proxies", "with_podman_ulimits"]
+__all__ = ["is_for_now", "is_local", "require_sources", "stray_proxies", "with_podman_ulimits"]
 
 _PODMAN_DEFAULT = 1_048_576
+
+
+# The last one is Podman's, of a container that ends by itself while it is being killed.
+_FOR_NOW = ("already in progress", "being removed", "container state improper")
+
+
+def is_for_now(error: EngineError) -> bool:
+    """Return whether a container that could not be removed can be a moment later."""
+    return any(sign in error.detail for sign in _FOR_NOW)
 
 
 def is_local(url: str) -> bool:

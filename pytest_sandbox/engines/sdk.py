@@ -31,7 +31,7 @@ from pytest_sandbox.engines.minding import Minding
 from pytest_sandbox.engines.oom import OomWatches
 from pytest_sandbox.engines.owner import OWNER_LABEL, owner_label
 from pytest_sandbox.engines.pulling import PullTracker, failure_reason, split_reference
-from pytest_sandbox.engines.quirks import is_local, require_sources, stray_proxies, with_podman_ulimits
+from pytest_sandbox.engines.quirks import is_for_now, is_local, require_sources, stray_proxies, with_podman_ulimits
 from pytest_sandbox.engines.sdkfacts import engine_info, innermost, spoken_version, was_refused
 from pytest_sandbox.engines.spec import ContainerSpec
 from pytest_sandbox.errors import (
@@ -302,7 +302,7 @@ class SdkEngine:
             except ContainerGone:
                 return False
             except EngineRefused as error:
-                if error.status == 409:  # somebody else is at it
+                if error.status == 409 or is_for_now(error):  # somebody else is at it
                     return None
                 raise
             return True

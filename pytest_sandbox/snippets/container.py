@@ -61,7 +61,7 @@ class ContainerOptions(ExecutorOptions):
         max_runners: how many executions may run at the same time; None is 1.
         fresh: what is new for each execution: a "container", or a "process" in one container (not with a foreign image).
         hardened: whether the realm is hardened as on the other executors; otherwise snippets have all of Node.
-        cpus: how many CPUs' worth of time a container gets.
+        cpus: how many CPUs' worth of time a container gets; None is no limit.
         spares: how many started containers are kept ready.
         image: an image with Node 22.14 or newer and a user "node"; None is our own, built here.
         pull: whether that image may be pulled when it is not present.
@@ -73,7 +73,7 @@ class ContainerOptions(ExecutorOptions):
 
     fresh: Literal["container", "process"] = "container"
     hardened: bool = False
-    cpus: float = 1.0
+    cpus: float | None = 1.0
     spares: int = 2
     image: str | None = None
     pull: bool = False
@@ -92,8 +92,8 @@ class ContainerOptions(ExecutorOptions):
             if not isinstance(getattr(self, name), bool):
                 raise InvalidArgument(name, getattr(self, name), "True or False")
         is_number = isinstance(self.cpus, int | float) and not isinstance(self.cpus, bool) and math.isfinite(self.cpus)
-        if not is_number or self.cpus < 0.01:
-            raise InvalidArgument("cpus", self.cpus, "a number of CPUs, at least 0.01")
+        if self.cpus is not None and (not is_number or self.cpus < 0.01):
+            raise InvalidArgument("cpus", self.cpus, "a number of CPUs, at least 0.01, or None for no limit")
         if isinstance(self.spares, bool) or not isinstance(self.spares, int) or not 0 <= self.spares <= 16:
             raise InvalidArgument("spares", self.spares, "a whole number from 0 to 16")
         if self.image is not None and self.fresh == "process":
@@ -206,7 +206,7 @@ class ContainerExecutor(RunnerExecutor):
             mounts=tuple(Mount(source=str(source), target=target) for source, target in zip(folders, targets, strict=False)),
             memory=memory if isinstance(memory, int) else None,
             memory_swap=memory if isinstance(memory, int) else None,
-            cpus=float(self.options.cpus),
+            cpus=None if self.options.cpus is None else float(self.options.cpus),
             pids_limit=self.limits.processes if isinstance(self.limits.processes, int) else None,
             ulimits=(Ulimit(name="core", soft=0, hard=0), Ulimit(name="nofile", soft=1024, hard=1024)),
             ipc="none",
@@ -270,8 +270,8 @@ class ContainerExecutor(RunnerExecutor):
                 loosened.append(f"{field} {'unlimited' if value is None else value} (default {usual})")
         if self.options.image is not None:
             loosened.append(f"image {self.options.image}: its Node can be read and traced inside (default: our own)")
-        if self.options.cpus > 1.0:
-            loosened.append(f"cpus {self.options.cpus:g} (default 1)")
+        if self.options.cpus is None or self.options.cpus > 1.0:
+            loosened.append(f"cpus {'unlimited' if self.options.cpus is None else f'{self.options.cpus:g}'} (default 1)")
         if self.options.fresh == "process":
             loosened.append("fresh process: the state of one execution can reach the next")
         return ExecutorInfo(

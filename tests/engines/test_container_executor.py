@@ -261,6 +261,11 @@ def test_limits_and_options_reach_the_container_and_what_is_looser_is_told(make:
     executor = make(limits=Limits(memory=300 * MIB, processes=40), cpus=1.5)
     executor.execute("return 1").check()  # the settings were read back from inside, or this would have been refused
     assert [phrase.split()[0] for phrase in executor.info.loosened] == ["memory", "cpus"]
+    without = make(limits=Limits(memory=None, processes=None), cpus=None)
+    without.execute("return 1").check()
+    assert [phrase.split()[:2] for phrase in without.info.loosened] == [
+        [name, "unlimited"] for name in ("memory", "processes", "cpus")
+    ]
 
 
 def test_a_setting_that_was_ignored_refuses_to_run(shared: ContainerExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
