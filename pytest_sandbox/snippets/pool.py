@@ -195,6 +195,9 @@ class RunnerPool:
 
     def close(self) -> None:
         """End all runners; executions that are under way end with `ExecutorClosed`."""
+        if os.getpid() != self._owner:
+            self._owner = os.getpid()
+            self._forget()
         with self._changed:
             self._closed = True
             idle, self._idle = self._idle, []
