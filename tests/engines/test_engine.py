@@ -206,6 +206,17 @@ def test_removing_is_forceful_quick_and_can_be_repeated(engine: Engine, containe
     assert engine.remove(created.name) is False
 
 
+def test_a_container_that_ends_while_it_is_removed_is_removed(engine: Engine, containers: Containers) -> None:
+    for _ in range(3):
+        created = containers.create("cat", stdin=True)
+        streams = engine.open(created.id)
+        streams.collect(b"x", timeout=20, until=b"x")
+        streams.close()  # the end of its input, and so its own
+        assert engine.remove(created.id) is True
+        with pytest.raises(ContainerGone):
+            engine.inspect(created.id)
+
+
 def test_a_container_that_somebody_removed_is_a_typed_error(engine: Engine, containers: Containers) -> None:
     created = containers.create("true")
     engine.remove(created.id)
