@@ -28,6 +28,9 @@ _STEP_SUMMARY: Final = "GITHUB_STEP_SUMMARY"
 _ATTRIBUTE: Final = "sandbox_spent"
 """Of a test's report: what the test used, as plain data."""
 
+_AUDIT: Final = "sandbox-audit::"
+"""How the ids of the tests begin that `--sandbox-audit` adds."""
+
 _PATHS: Final = pytest.StashKey[tuple[Path, ...]]()
 """In a config: the files that are to be written."""
 _LOG: Final[pytest.StashKey[RunLog]] = pytest.StashKey()
@@ -112,7 +115,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add to the last report of a test what it used, and to the properties of JUnit XML."""
     meter = item.config.stash.get(_METER, None)
-    if meter is None or call.when != "teardown":
+    # What an audit used is no test's usage; what it found is told as an audit.
+    if meter is None or call.when != "teardown" or item.nodeid.startswith(_AUDIT):
         return (yield)
     spent = meter.spent()
     item.user_properties.extend(meter.properties())

@@ -29,9 +29,6 @@ _PROBLEM: Final = 4000
 _OURS: Final = ("sandbox snippet", "sandbox command")
 """How the titles of our sections begin, see `records` and `command_records`."""
 
-_AUDIT: Final = "sandbox-audit::"
-"""How the ids of the tests begin that `--sandbox-audit` adds."""
-
 Outcome = Literal["passed", "failed", "error", "skipped", "xfailed", "xpassed"]
 
 
@@ -121,9 +118,7 @@ class RunLog:
     def _close(self, report: pytest.TestReport, test: Mapping[str, Any]) -> None:
         outcome = test["outcome"]
         self._outcomes[outcome] = self._outcomes.get(outcome, 0) + 1
-        # What an audit used is no test's usage; what it found is told as an audit.
-        is_audit = report.nodeid.startswith(_AUDIT)
-        spent = () if is_audit else tuple(Spent(**row) for row in getattr(report, self._attribute, ()))
+        spent = tuple(Spent(**row) for row in getattr(report, self._attribute, ()))
         if spent or outcome in ("failed", "error"):
             problem = "" if outcome == "passed" else test["problem"]
             self._tests.append(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import count, groupby
 from typing import Final
 
-from pytest_sandbox.guarantees.model import FAMILIES, VERDICTS, Verdict
+from pytest_sandbox.guarantees.model import FAMILIES, GUARANTEES, VERDICTS, Verdict
 from pytest_sandbox.guarantees.results import Audit, ControlResult, ExecutorAudit, GuaranteeResult, ProbeResult
 from pytest_sandbox.reports.text import plural
 
@@ -250,6 +250,9 @@ def families(audit: Audit) -> list[Family]:
     for executor in audit.executors:
         for result in executor.guarantees:
             first.setdefault(result.id, result)
+    # Parts of an audit come from several workers, in any order.
+    places = {id_: place for place, id_ in enumerate(GUARANTEES)}
+    first = dict(sorted(first.items(), key=lambda pair: places.get(pair[0], len(places))))
     found = []
     for family, heading in FAMILIES.items():
         ids = [id_ for id_, result in first.items() if result.family == family]

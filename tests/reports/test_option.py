@@ -184,3 +184,28 @@ def test_a_test_whose_worker_dies_has_failed(pytester: pytest.Pytester) -> None:
         ("test_a_test_whose_worker_dies_has_failed.py::test_dies", "failed")
     ]
     assert "crashed" in run["tests"][0]["problem"]
+
+
+def test_an_audit_on_workers_ends_up_in_one_report(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("xdist")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    pytester.makepyfile("def test_it(executor): assert executor.execute('return 1').ok")
+    chosen = ("environment", "code-generation", "sealed-global")
+    result = pytester.runpytest_subprocess(
+        "-n2", "--executor=isolated-vm", "--sandbox-audit", "-k", f"test_it or {' or '.join(chosen)}", "--sandbox-report=r.json"
+    )
+    result.assert_outcomes(passed=4)
+    report = read(pytester, "r.json")
+    (executor,) = report["audit"]["executors"]
+    verdicts = {guarantee["id"]: (guarantee["verdict"], len(guarantee["probes"]) > 3) for guarantee in executor["guarantees"]}
+    assert verdicts == dict.fromkeys(chosen, ("held", True))
+    assert executor["name"] == "isolated-vm" and executor["jail"]
+    assert report["machine"] == report["audit"]["machine"]
+    (test,) = report["run"]["tests"]
+    assert test["spent"][0]["executions"] == 1, "what the audit used is no test's usage"
+    summary = (tmp_path / "summary.md").read_text(encoding="utf-8")
+    assert (
+        summary.startswith("## ✅ Sandbox audit: everything that is promised held") and "## ✅ Sandboxed tests: 4 passed" in summary
+    )
