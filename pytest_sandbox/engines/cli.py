@@ -29,7 +29,7 @@ from pytest_sandbox.engines.commandline import Client
 from pytest_sandbox.engines.minding import Minding
 from pytest_sandbox.engines.oom import OomWatches
 from pytest_sandbox.engines.owner import OWNER_LABEL, owner_label
-from pytest_sandbox.engines.pulling import PullTracker, failure_reason
+from pytest_sandbox.engines.pulling import PullTracker, failure_reason, pull_again
 from pytest_sandbox.engines.quirks import is_for_now, is_local, require_sources, with_podman_ulimits
 from pytest_sandbox.engines.spec import ContainerSpec
 from pytest_sandbox.errors import ContainerGone, EngineError, EngineRefused, EngineTimeout, ImageNotFound, PullFailed
@@ -314,6 +314,11 @@ class CliEngine:
         platform: str | None = None,
         on_progress: Callable[[PullProgress], None] | None = None,
         timeout: float | None = None,
+    ) -> ImageInfo:
+        return pull_again(lambda: self._pull(image, platform, on_progress, timeout))
+
+    def _pull(
+        self, image: str, platform: str | None, on_progress: Callable[[PullProgress], None] | None, timeout: float | None
     ) -> ImageInfo:
         silence = _PULL_SILENCE if timeout is None else timeout
         tracker = PullTracker()

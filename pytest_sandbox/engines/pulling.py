@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from pytest_sandbox.engines.base import PullProgress
+from pytest_sandbox.engines.base import ImageInfo, PullProgress
+from pytest_sandbox.errors import PullFailed
 
-__all__ = ["PullTracker", "failure_reason", "split_reference"]
+__all__ = ["PullTracker", "failure_reason", "pull_again", "split_reference"]
 
 _REASONS: Final = (
     ("rate limited", ("toomanyrequests", "rate limit", "too many requests", "429")),
     ("disk full", ("no space left",)),
+    ("interrupted", ("unexpected eof", ": eof", "connection reset by peer", "broken pipe", "short read", "stream error")),
     (
         "no route",
         (
@@ -25,7 +28,6 @@ _REASONS: Final = (
             "tls handshake",
             "lookup ",
             "proxyconnect",
-            "connection reset",
             "pinging container registry",
         ),
     ),
@@ -36,6 +38,22 @@ _REASONS: Final = (
     ),
 )
 _DONE: Final = ("pull complete", "already exists", "download complete")
+
+
+_PAUSES: Final = (0.5, 2.0)
+"""Seconds before a pull that was interrupted is tried again; what an engine tries again by itself comes on top."""
+
+
+def pull_again(pull: Callable[[], ImageInfo]) -> ImageInfo:
+    """Pull, again and again if need be, where it was interrupted; any other failure would only come again."""
+    for pause in _PAUSES:
+        try:
+            return pull()
+        except PullFailed as error:
+            if error.reason != "interrupted":
+                raise
+            time.sleep(pause)
+    return pull()
 
 
 def failure_reason(words: str) -> str:

@@ -30,7 +30,7 @@ from pytest_sandbox.engines.hijack import Endpoint, HijackRefused, hijack
 from pytest_sandbox.engines.minding import Minding
 from pytest_sandbox.engines.oom import OomWatches
 from pytest_sandbox.engines.owner import OWNER_LABEL, owner_label
-from pytest_sandbox.engines.pulling import PullTracker, failure_reason, split_reference
+from pytest_sandbox.engines.pulling import PullTracker, failure_reason, pull_again, split_reference
 from pytest_sandbox.engines.quirks import is_for_now, is_local, require_sources, stray_proxies, with_podman_ulimits
 from pytest_sandbox.engines.sdkfacts import engine_info, innermost, spoken_version, was_refused
 from pytest_sandbox.engines.spec import ContainerSpec
@@ -358,6 +358,11 @@ class SdkEngine:
         platform: str | None = None,
         on_progress: Callable[[PullProgress], None] | None = None,
         timeout: float | None = None,
+    ) -> ImageInfo:
+        return pull_again(lambda: self._pull(image, platform, on_progress, timeout))
+
+    def _pull(
+        self, image: str, platform: str | None, on_progress: Callable[[PullProgress], None] | None, timeout: float | None
     ) -> ImageInfo:
         repository, tag = split_reference(image)
         tracker = PullTracker()

@@ -34,9 +34,13 @@ class Registry(http.server.BaseHTTPRequestHandler):
     manifest: ClassVar[bytes] = b""
     refusal: ClassVar[tuple[int, str, str] | None] = None
     asked: ClassVar[list[str]] = []
+    hangs_up: ClassVar[Any] = staticmethod(lambda: False)
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
+        if "/manifests/" in self.path and self.hangs_up():
+            self.close_connection = True
+            return
         if self.refusal is not None and self.path != "/v2/":
             status, code, message = self.refusal
             self._answer(status, json.dumps({"errors": [{"code": code, "message": message}]}).encode(), "application/json")
@@ -170,6 +174,22 @@ def test_a_refusal_says_which(puller: Engine, registry: str, refusal: tuple[int,
     assert caught.value.words
 
 
+def test_a_pull_that_is_interrupted_is_tried_again(puller: Engine, registry: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts: list[str] = []
+    once: Any = type(puller)._pull  # type: ignore[attr-defined]
+
+    def pull(engine: Engine, image: str, *arguments: Any) -> Any:
+        attempts.append(image)
+        return once(engine, image, *arguments)
+
+    monkeypatch.setattr(type(puller), "_pull", pull)
+    monkeypatch.setattr(Registry, "hangs_up", staticmethod(lambda: len(attempts) < 2))
+    reference = f"{registry}/known/image:1"
+    assert puller.pull(reference, timeout=30).labels[TEST_LABEL] == TOKEN
+    assert len(attempts) == 2
+    puller.remove_image(reference)
+
+
 def test_a_registry_that_nobody_reaches_is_no_route(engine: Engine) -> None:
     # Port 1 of loopback: refused at once, and no packet leaves the machine.
     with pytest.raises(PullFailed) as caught:
@@ -208,6 +228,8 @@ def test_nothing_is_pulled_by_creating(engine: Engine, registry: str) -> None:
         ("failed to register layer: write /x: no space left on device", "disk full"),
         ("no matching manifest for linux/arm64/v8 in the manifest list entries", "not found"),
         ("invalid reference format", "refused"),
+        ('Get "http://registry/v2/x/manifests/1": EOF', "interrupted"),
+        ("read tcp 10.0.0.1:443: read: connection reset by peer", "interrupted"),
     ],
 )
 def test_the_words_of_engines_are_understood(words: str, reason: str) -> None:
