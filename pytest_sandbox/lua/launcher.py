@@ -13,6 +13,7 @@ import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Final, Literal, get_args
 
@@ -41,12 +42,14 @@ _INSTALL: Final = "install it with 'pip install \"pytest-sandbox[lua]\"'"
 _ENVIRONMENT: Final = {"TZ": "UTC"}
 _FLAGS: Final = ("-I", "-S", "-E", "-B")
 _PROBE: Final = """
-import sys
+import os, sys
 sys.path.append(sys.argv[1])
-from lupa import lua54
-lua54.LuaRuntime()
-files = {str(getattr(module, "__file__", None) or "") for module in list(sys.modules.values())}
-print("\\n".join([lua54.LuaRuntime().lua_implementation, *sorted(files)]))
+import lupa.lua54 as lua54
+version = lua54.LuaRuntime(max_memory=1 << 30).lua_implementation
+modules = [module for module in list(sys.modules.values()) if getattr(module.__spec__, "origin", None) != "frozen"]
+# os.py is what Python finds its own folder by.
+files = {str(getattr(module, "__file__", None) or "") for module in (*modules, os)}
+print("\\n".join([version, *sorted(files)]))
 """
 
 
@@ -302,7 +305,10 @@ class Launcher:
         # Whole packages: compiled code is beside the sources, and encodings are looked up by name.
         folders = dict.fromkeys(os.path.dirname(name) for name in files if os.path.basename(name) == "__init__.py")
         inside = tuple(f"{folder}/" for folder in folders)
-        return (*folders, *(name for name in files if not name.startswith(inside)))
+        single = [name for name in files if not name.startswith(inside)]
+        # With their compiled code, or else every start would compile them again.
+        compiled = [cache_from_source(name) for name in single if name.endswith(".py")]
+        return (*folders, *single, *(name for name in compiled if os.path.exists(name)))
 
     def _start(self) -> LuaProcess:
         command = self.runtime.command()

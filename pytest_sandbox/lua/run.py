@@ -108,6 +108,7 @@ class LuaRun:
         finally:
             self._ended = time.monotonic()
             self._over.set()
+            self._sample()
             self._link.interrupt()
             self._watched.wait(_CLOSING)
             self._host.close()
@@ -258,6 +259,7 @@ class LuaRun:
 
     def _watch(self) -> None:
         try:
+            self._sample()
             timeout = self._limits.timeout
             deadline = None if timeout is None else self._started + timeout
             while not self._over.wait(_TICK if deadline is None else max(0.0, min(_TICK, deadline - time.monotonic()))):
@@ -270,11 +272,7 @@ class LuaRun:
 
     def _is_over_a_limit(self, deadline: float | None) -> bool:
         limits = self._limits
-        sample = self._link.sample()
-        if sample is not None:
-            self._first = self._first or sample
-            self._last = sample
-            self._peak = max(self._peak, sample.memory)
+        sample = self._sample()
         if deadline is not None and time.monotonic() >= deadline:
             self._end("timeout", f"it did not finish within {limits.timeout:g} s", "timeout")
         elif sample is not None and limits.memory is not None and sample.memory > limits.memory + MEMORY_SLACK:
@@ -283,6 +281,14 @@ class LuaRun:
         elif self._cpu is not None and limits.cpu_time is not None and self._cpu > limits.cpu_time:
             self._end("limit", f"it used {self._cpu:.2f} s of CPU time, the limit is {limits.cpu_time:g} s", "cpu_time")
         return self._is_done
+
+    def _sample(self) -> Sample | None:
+        sample = self._link.sample()
+        if sample is not None:
+            self._first = self._first or sample
+            self._last = sample
+            self._peak = max(self._peak, sample.memory)
+        return sample
 
     @property
     def _cpu(self) -> float | None:

@@ -356,6 +356,32 @@ def test_output_that_was_not_kept_is_told(registry: EntryRegistry, launcher: Any
     assert all("were not kept, because nobody read them in time" in text for text in told)
 
 
+def test_calls_work_wherever_lua_can_call(run: Any) -> None:
+    """Also where a coroutine could not yield: in comparisons, replacements, metamethods, and coroutines of the script."""
+    script = """
+        local function echo(text)
+          local p = executor:exec("echo " .. text)
+          local out = p:stdout_stream()
+          p:start()
+          return (out:read():gsub("\\n", "")), (p:wait())
+        end
+        local order = {3, 1, 2}
+        table.sort(order, function(a, b) return tonumber((echo(a))) < tonumber((echo(b))) end)
+        local replaced = ("a b"):gsub("%w", function(text) return (echo(text .. "!")) end)
+        local object = setmetatable({}, {__tostring = function() return (echo("object")) end, __index = function(_, key) return (echo(key)) end})
+        local inner = coroutine.wrap(function(text) coroutine.yield((echo(text))) return (echo("again")) end)
+        local ok, caught = pcall(function() return (echo("caught")) end)
+        return table.concat(order), replaced, tostring(object), object.key, inner("first"), inner(), caught
+    """
+    assert run(script) == ("123", "a! b!", "object", "key", "first", "again", "caught")
+
+
+def test_what_a_run_used_is_told(sandbox: LuaSandbox) -> None:
+    usage = sandbox.run("local t = {} for i = 1, 200000 do t[i] = {i} end return #t").check().usage
+    assert usage.memory is not None and usage.memory > 8_000_000
+    assert usage.cpu is not None and 0 <= usage.cpu <= 60 and usage.wall > 0
+
+
 def test_scripts_run_from_several_threads_at_once(sandbox: LuaSandbox) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
