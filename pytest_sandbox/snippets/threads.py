@@ -97,10 +97,15 @@ class LoopOwner:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._private: _PrivateLoop | None = None
+        self._closed = False
 
     def get(self) -> asyncio.AbstractEventLoop:
-        """Return the loop, starting it at first use."""
+        """Return the loop, starting it at first use; once this is closed, one that ends at once, for a tool that comes too late."""
         with self._lock:
+            if self._closed:
+                late = _PrivateLoop()
+                late.close()
+                return late.loop
             if self._private is None:
                 self._private = _PrivateLoop()
             return self._private.loop
@@ -115,6 +120,7 @@ class LoopOwner:
     def close(self) -> None:
         """Stop the loop, if there is one."""
         with self._lock:
+            self._closed = True
             if self._private is not None:
                 self._private.close()
                 self._private = None

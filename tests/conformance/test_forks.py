@@ -99,6 +99,8 @@ def _work(name: str, options: dict[str, Any], queue: Any) -> None:
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_processes_of_multiprocessing_make_executors_of_their_own(subject: Any, executor: SnippetExecutor, method: str) -> None:
+    if subject.executor == "container" and method == "forkserver":
+        pytest.skip("as spawn, as far as an engine is concerned")
     executor.execute("return 1").check()
     context: Any = multiprocessing.get_context(method)
     # Found by the other process, too, whichever way this module was imported.
