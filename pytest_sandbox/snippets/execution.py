@@ -19,6 +19,7 @@ from pytest_sandbox.result import ErrorKind, ExecuteResult, LogEntry, SnippetErr
 from pytest_sandbox.snippets import protocol
 from pytest_sandbox.snippets.base import Request
 from pytest_sandbox.snippets.link import Death
+from pytest_sandbox.snippets.tools import ToolOutcome
 from pytest_sandbox.values import UNDEFINED, ValueCannotCross, from_wire
 
 __all__ = ["MEMORY_SLACK", "OUTPUT_FACTOR", "Execution"]
@@ -30,7 +31,16 @@ OUTPUT_FACTOR: Final = 16
 """At this many times the limit ``output``, the execution ends (`realm/basics.js` has the same number)."""
 
 _CALLS_AT_ONCE: Final = 128
-"""Tool calls of one execution that run at the same time; further ones wait for their turn."""
+"""Tool calls of one execution that run at the same time, abandoned ones included; further ones wait for their turn."""
+
+_UNSENT_MOST: Final = 64 * MIB
+"""While so many bytes of answers wait for the runner to read them, no further call is started."""
+
+_HELD_FACTOR: Final = 32
+"""Past this many times the limit ``result``, what tool calls hold in our memory (arguments and answers) ends the execution."""
+
+_CAUSES_MOST: Final = 5
+"""Links of a chain of causes that are kept, as in `realm/basics.js`; an open realm can be made to send more."""
 
 _NO_CHECK: Final = 3600.0
 _OUT_OF_MEMORY_REGEXP: Final = re.compile(
@@ -74,8 +84,12 @@ class Execution:
         self._lost = 0
         self._truncated = False
         self._calls: dict[int, str] = {}
+        self._last_call = 0
         self._calls_made = 0
-        self._calls_waiting: deque[tuple[int, str, list[Any]]] = deque()
+        self._calls_waiting: deque[tuple[int, str, msgspec.Raw]] = deque()
+        self._sizes: dict[int, int] = {}
+        self._held = 0
+        self._unsent = 0
         self._call_deadlines: dict[int, float] = {}
         self._frames = bytearray()
         self._first: Sample | None = None
@@ -185,7 +199,7 @@ class Execution:
 
     def _fail_with(self, body: protocol.ErrorBody, written: int) -> None:
         self._note_written(written)
-        error = self._snippet_error(body)
+        error = self._snippet_error(body, _CAUSES_MOST)
         missing = _MISSING_TOOL_REGEXP.fullmatch(error.message)
         if missing and error.kind == "runtime":
             # Where codemode cannot be a Proxy, an unknown tool is just undefined.
@@ -193,16 +207,17 @@ class Execution:
             error = dataclasses.replace(error, message=f"{error.message}. {listed}")
         self._end(error)
 
-    def _snippet_error(self, body: protocol.ErrorBody) -> SnippetError:
-        stack = _own_frames(body.stack)
+    def _snippet_error(self, body: protocol.ErrorBody, causes: int) -> SnippetError:
+        most = protocol.TEXT_MOST
+        name, message, stack = body.name[:most], body.message[:most], _own_frames(body.stack[:most])
         if body.kind == "syntax" and body.line is not None:
-            stack = f"{body.name}: {body.message}\n    at snippet.{self._request.language}:{body.line}:{body.column}"
+            stack = f"{name}: {message}\n    at snippet.{self._request.language}:{body.line}:{body.column}"
         return SnippetError(
             kind=body.kind,
-            name=body.name,
-            message=body.message,
+            name=name,
+            message=message,
             stack=stack,
-            cause=None if body.cause is None else self._snippet_error(body.cause),
+            cause=None if body.cause is None or causes == 0 else self._snippet_error(body.cause, causes - 1),
             limit=body.limit,
             line=body.line,
             column=body.column,
@@ -219,9 +234,10 @@ class Execution:
         if most is not None and self._calls_made > most:
             self._limit("limit", "tool_calls", f"it called tools more than {most} times")
             return
-        if message.id in self._calls:
-            self._violation(f"the tool call id {message.id} twice")
+        if message.id <= self._last_call:
+            self._violation(f"the tool call id {message.id} after {self._last_call}")
             return
+        self._last_call = message.id
         if self._limits.result is not None and len(message.args) > self._limits.result + 2 * MIB:
             self._violation("tool arguments that are larger than the limit result")
             return
@@ -229,42 +245,84 @@ class Execution:
         if name not in tools.names:
             self._frames += protocol.unknown_tool_frame(message.id, name, tools.names)
             return
-        args = protocol.decode_value(message.args)
-        if not isinstance(args, list):
-            self._violation("tool arguments that are not a list")
-            return
-        try:
-            values = [
-                None if value is UNDEFINED else value for value in (from_wire(arg, f"args[{i}]") for i, arg in enumerate(args))
-            ]
-        except ValueCannotCross as error:
-            self._frames += protocol.error_frame(message.id, "TypeError", f'Cannot call tool "{name}": {error}')
-            return
         self._calls[message.id] = name
-        self._calls_waiting.append((message.id, name, values))
+        self._hold(message.id, len(message.args))
+        self._calls_waiting.append((message.id, name, message.args))
         self._start_calls(now)
 
+    def _hold(self, call: int, size: int) -> None:
+        self._sizes[call] = self._sizes.get(call, 0) + size
+        self._held += size
+        most = self._limits.result
+        if most is not None and self._held + self._unsent > _HELD_FACTOR * max(most, MIB):
+            held = self._held + self._unsent
+            self._limit(
+                "limit",
+                "result",
+                f"its tool calls hold {held} bytes, more than {_HELD_FACTOR} times the limit result of {most} bytes",
+            )
+
+    def _release(self, call: int) -> None:
+        self._held -= self._sizes.pop(call, 0)
+
     def _start_calls(self, now: float) -> None:
-        while self._calls_waiting and len(self._calls) - len(self._calls_waiting) < _CALLS_AT_ONCE:
-            call, name, values = self._calls_waiting.popleft()
+        tools = self._request.tools
+        while self._calls_waiting and self._unsent <= _UNSENT_MOST and not self.is_over:
+            if len(self._calls) - len(self._calls_waiting) + tools.hung >= _CALLS_AT_ONCE:
+                return
+            call, name, raw = self._calls_waiting.popleft()
+            # Not before its turn: what is decoded takes many times the memory.
+            values = self._arguments(call, name, raw)
+            if values is None:
+                continue
             if self._request.tool_timeout is not None:
                 self._call_deadlines[call] = now + self._request.tool_timeout
-            self._request.tools.start(call, name, values)
+            tools.start(call, name, values)
+
+    def _arguments(self, call: int, name: str, raw: msgspec.Raw) -> list[Any] | None:
+        """Return the arguments of a call; None when it has failed already."""
+        try:
+            args = protocol.decode_value(raw)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            self._violation(f"tool arguments that cannot be read ({error})")
+            return None
+        if not isinstance(args, list):
+            self._violation("tool arguments that are not a list")
+            return None
+        try:
+            return [None if value is UNDEFINED else value for value in (from_wire(arg, f"args[{i}]") for i, arg in enumerate(args))]
+        except ValueCannotCross as error:
+            del self._calls[call]
+            self._release(call)
+            self._frames += protocol.error_frame(call, "TypeError", f'Cannot call tool "{name}": {error}')
+            return None
 
     @property
     def must_be_watched(self) -> bool:
         """Whether an answer changes what the loop waits for: it may start another call, or the end has been asked for."""
         return bool(self._calls_waiting) or self._request.tools.cancelled or self.is_over
 
-    def tool_frames(self, now: float) -> bytes:
-        """Return the answers to tool calls that are ready, as lines."""
+    def encode(self, outcome: ToolOutcome, name: str) -> bytes:
+        """Return the answer to a tool call, as a line; called in the tool's thread, where it holds up nobody."""
+        if outcome.error is not None:
+            return protocol.tool_error_frame(outcome.call, outcome.error)
+        return protocol.tool_value_frame(outcome.call, name, outcome.value, self._limits.result)
+
+    def tool_frames(self, now: float, unsent: int = 0) -> bytes:
+        """Return the answers to tool calls that are ready, as lines.
+
+        Args:
+            now: the time.
+            unsent: bytes of earlier answers that the runner has not read yet.
+        """
+        self._unsent = unsent
         for outcome in self._request.tools.take():
-            name = self._calls.pop(outcome.call)
-            self._call_deadlines.pop(outcome.call, None)
-            if outcome.error is not None:
-                self._frames += protocol.tool_error_frame(outcome.call, outcome.error)
-            else:
-                self._frames += protocol.tool_value_frame(outcome.call, name, outcome.value, self._limits.result)
+            # One whose time was up as it ended has been answered.
+            if self._calls.pop(outcome.call, None) is not None:
+                self._release(outcome.call)
+                self._call_deadlines.pop(outcome.call, None)
+                self._frames += outcome.frame
+        self._unsent += len(self._frames)
         self._start_calls(now)
         frames = bytes(self._frames)
         self._frames.clear()
@@ -306,6 +364,7 @@ class Execution:
         for call, deadline in list(self._call_deadlines.items()):
             if now >= deadline:
                 name = self._calls.pop(call)
+                self._release(call)
                 del self._call_deadlines[call]
                 self._request.tools.abandon(call)
                 self._frames += protocol.error_frame(

@@ -130,6 +130,10 @@ def tool_value_frame(call: int, name: str, value: Any, most: int | None) -> byte
         body = _encoder.encode(to_wire(value))
     except ValueCannotCross as error:
         return error_frame(call, "TypeError", f'Tool "{name}" returned what cannot cross: {error}')
+    except Exception as error:  # of an object that the tool made: iterating or printing it runs its code
+        return error_frame(
+            call, "TypeError", f'Tool "{name}" returned what cannot be read: {type(error).__name__}: {_words(error)}'
+        )
     if most is not None and len(body) > most:
         return error_frame(
             call, "RangeError", f'Tool "{name}" returned {len(body)} bytes: more than the limit result of {most} bytes'
@@ -139,11 +143,14 @@ def tool_value_frame(call: int, name: str, value: Any, most: int | None) -> byte
 
 def tool_error_frame(call: int, error: BaseException) -> bytes:
     """Return the exception that a tool raised, as a line: its name and message cross, nothing else."""
+    return error_frame(call, type(error).__name__, _words(error))
+
+
+def _words(error: BaseException) -> str:
     try:
-        message = str(error)
-    except Exception:
-        message = "(its message cannot be shown)"
-    return error_frame(call, type(error).__name__, message)
+        return "".join(str(error))
+    except (Exception, SystemExit):
+        return "(its message cannot be shown)"
 
 
 def error_frame(call: int, name: str, message: str) -> bytes:

@@ -43,14 +43,15 @@ def abandoned_tools() -> tuple[str, ...]:
 
 
 class ToolOutcome:
-    """How one tool call ended: a value, or the exception that it raised."""
+    """How one tool call ended: a value, or the exception that it raised; and the answer that the runner gets."""
 
-    __slots__ = ("call", "error", "value")
+    __slots__ = ("call", "error", "frame", "value")
 
     def __init__(self, call: int, value: Any = None, error: BaseException | None = None) -> None:
         self.call = call
         self.value = value
         self.error = error
+        self.frame = b""
 
 
 class ToolBox:
@@ -86,6 +87,8 @@ class ToolBox:
         self._running: dict[int, str] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._wake: Callable[[], None] | None = None
+        self._encode: Callable[[ToolOutcome, str], bytes] | None = None
+        self.hung = 0
         self._closed = False
         self.cancelled = False
 
@@ -94,10 +97,16 @@ class ToolBox:
         """The names of the tools, in the order given."""
         return tuple(self._tools)
 
-    def attach(self, wake: Callable[[], None] | None) -> None:
-        """Set what to call, from any thread, when an outcome arrives or the execution is cancelled."""
+    def attach(self, wake: Callable[[], None] | None, encode: Callable[[ToolOutcome, str], bytes] | None = None) -> None:
+        """Set what to call, from any thread, when an outcome arrives or the execution is cancelled.
+
+        Args:
+            wake: the call; None for nothing.
+            encode: makes the answer out of an outcome and the tool's name, in the thread of the tool.
+        """
         with self._lock:
             self._wake = wake
+            self._encode = encode
 
     def cancel(self) -> None:
         """Ask for the end of the execution."""
@@ -113,7 +122,10 @@ class ToolBox:
         if name in self._async_names:
             self._start_async(call, context, lambda: tool(*args))
         else:
-            start_thread(lambda: context.run(self._run_sync, call, context, tool, args))
+            try:
+                start_thread(lambda: context.run(self._run_sync, call, context, tool, args))
+            except RuntimeError as error:  # there are no threads left
+                self._finish(ToolOutcome(call, error=error))
 
     def abandon(self, call: int) -> None:
         """Wait no longer for a call: cancel it where that is possible, else leave it to itself and remember its name."""
@@ -123,6 +135,7 @@ class ToolBox:
         if name is None:
             return
         if task is None:
+            self.hung += 1
             with _abandoned_lock:
                 _abandoned[(self, call)] = name
         else:
@@ -201,6 +214,10 @@ class ToolBox:
 
     def _finish(self, outcome: ToolOutcome) -> None:
         with self._lock:
+            name, encode = self._running.get(outcome.call), self._encode
+        if name is not None and encode is not None:
+            outcome.frame = encode(outcome, name)
+        with self._lock:
             expected = self._running.pop(outcome.call, None) is not None
             self._tasks.pop(outcome.call, None)
             if expected and not self._closed:
@@ -209,7 +226,8 @@ class ToolBox:
             self._notify()
         else:
             with _abandoned_lock:
-                _abandoned.pop((self, outcome.call), None)
+                if _abandoned.pop((self, outcome.call), None) is not None:
+                    self.hung -= 1
 
     def _notify(self) -> None:
         with self._lock:

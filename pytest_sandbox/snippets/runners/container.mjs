@@ -31,6 +31,8 @@ let execution;
 
 function startChild() {
   const flags = ["--disable-sigusr1", "--disable-warning=ExperimentalWarning", `--max-old-space-size=${heapMegabytes}`];
+  // A stack that overflows while Node formats it throws an error of the main realm, whose Function would be the way to all of Node.
+  if (mode === "hardened") flags.push("--disallow-code-generation-from-strings");
   const secret = randomBytes(16).toString("hex");
   const stdio = ["ignore", "pipe", "pipe", "pipe", "pipe"];
   const process_ = spawn(process.execPath, [...flags, CHILD, mode], { stdio, env: { ...process.env }, detached: true });

@@ -6,6 +6,7 @@
 import { writeSync } from "node:fs";
 import { createRequire } from "node:module";
 import { Socket } from "node:net";
+import { runInNewContext } from "node:vm";
 import { frameWriter, lineReader } from "./channel.mjs";
 import { execute } from "./execution.mjs";
 import { parsers, polyfill, realmText } from "./node_host.mjs";
@@ -35,8 +36,11 @@ if (!isHardened) {
 }
 
 let running;
+// Where strings do not become code, the parser is that of a realm where they do.
+const AsyncFunction = runInNewContext("(async () => {}).constructor");
 // Node answers import() in a context with a promise and an error of its main realm.
-const backend = { write, parsers: { ...parsers, refuseImports: isHardened }, realm: () => realm };
+const ownParsers = { ...parsers, AsyncFunction, refuseImports: isHardened, isRewritten: isHardened };
+const backend = { write, parsers: ownParsers, realm: () => realm };
 const read = lineReader((kind, text) => {
   if (kind === "R") {
     running = execute(JSON.parse(text), backend);

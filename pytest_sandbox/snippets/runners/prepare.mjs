@@ -18,14 +18,55 @@ export class SnippetSyntaxError extends Error {
  *
  * @param {string} source the snippet
  * @param {"js" | "ts"} language
- * @param {{ acorn: () => Promise<object>, strip: () => Promise<Function>, refuseImports?: boolean }} parsers loaded only when they
- *   are needed
+ * @param {object} parsers
+ *   acorn(), strip(): promises of the parser and of the stripper of types, loaded only when they are needed
+ *   AsyncFunction: that of another realm, where this one makes no code from strings
+ *   refuseImports: whether import() is replaced
+ *   isRewritten: whether somebody rewrites the code by acorn afterwards
  */
 export async function prepare(source, language, parsers) {
   const script = await compose(source, language, parsers);
-  // A cheap test that spares nearly all snippets the walk; escapes like \u0069mport are not allowed in a keyword.
-  if (!parsers.refuseImports || !/\bimport\b/.test(script.code)) return script;
-  return { ...script, code: refuseImports(script.code, await parsers.acorn()) };
+  // Cheap tests that spare nearly all snippets the parser; escapes like \u0069mport are not allowed in a keyword.
+  let { code } = script;
+  if (parsers.isRewritten && KEYWORD_REGEXP.test(code)) code = disarmLiterals(code, await parsers.acorn());
+  if (parsers.refuseImports && /\bimport\b/.test(code)) code = refuseImports(code, await parsers.acorn());
+  return { ...script, code };
+}
+
+const KEYWORD_REGEXP = /(?<!\\)(?:\b(?:import|catch|async|with)\b|VM2_)/;
+const KEYWORDS_REGEXP = new RegExp(KEYWORD_REGEXP, "g");
+// A regular expression shows its text: only what could be the beginning of code is touched.
+const KEYWORDS_OF_CODE_REGEXP = /(?<!\\)(?:\b(?:import|catch|with)\b(?=\s*[({./])|\basync\b|VM2_)/g;
+
+/**
+ * Escape, inside of literals, the keywords that somebody who rewrites code looks for. Where acorn takes for a literal what the engine
+ * takes for code (after `a?.of`, acorn expects no division), such a keyword is missed by the one and run by the other. Escaped, it
+ * means the same in a literal, and is a syntax error in code. In comments, it is blanked.
+ */
+function disarmLiterals(code, acorn) {
+  const places = [];
+  const escaped = (word) => `\\u00${word.charCodeAt(0).toString(16)}${word.slice(1)}`;
+  const change = (pattern, by) => (start, end) => places.push({ start, end, text: code.slice(start, end).replace(pattern, by) });
+  const literal = change(KEYWORDS_REGEXP, escaped);
+  const regexp = change(KEYWORDS_OF_CODE_REGEXP, escaped);
+  const comment = change(KEYWORDS_REGEXP, (word) => "-".repeat(word.length));
+  const visit = (node) => {
+    if (node === null || typeof node !== "object") return;
+    if (node.regex !== undefined) regexp(node.start, node.end);
+    else if (node.type === "TemplateElement" || typeof node.value === "string") literal(node.start, node.end);
+    // A tag sees the text as it was written; the engine cannot see code there, for acorn saw no slash before it.
+    const parts = node.type === "TaggedTemplateExpression" ? [node.tag, node.quasi.expressions] : Object.values(node);
+    for (const part of parts) visit(part);
+  };
+  try {
+    visit(acorn.parse(code, { ...PARSER_OPTIONS, onComment: (isBlock, text, start, end) => comment(start, end) }));
+  } catch (error) {
+    throw new SnippetSyntaxError(`The parser cannot read the snippet: ${error.message}`);
+  }
+  let out = code;
+  // From behind, so that the places before stay valid.
+  for (const { start, end, text } of places.sort((a, b) => b.start - a.start)) out = out.slice(0, start) + text + out.slice(end);
+  return out;
 }
 
 /**
@@ -61,7 +102,7 @@ async function compose(source, language, parsers) {
   }
   try {
     // Unlike a wrapper of text, this constructor parses the body by itself: "})(); evil(); (async () => {" is an error.
-    new AsyncFunction(text);
+    new (parsers.AsyncFunction ?? AsyncFunction)(text);
   } catch (error) {
     throw locate(text, error, await parsers.acorn());
   }
@@ -133,6 +174,8 @@ function stripTypes(source, strip) {
     try {
       return strip(head + source + tail).slice(head.length, -tail.length);
     } catch (error) {
+      // A stack that overflowed, say, leaves the stripper broken for whoever comes next: that ends the runner.
+      if (typeof error?.code !== "string") throw error;
       first ??= error;
     }
   }

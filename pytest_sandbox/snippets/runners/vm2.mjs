@@ -72,7 +72,7 @@ let spare = makeRealm();
 let running;
 const backend = {
   write,
-  parsers,
+  parsers: { ...parsers, isRewritten: true },
   realm() {
     const realm = spare ?? makeRealm();
     spare = undefined;
