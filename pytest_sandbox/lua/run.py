@@ -8,7 +8,6 @@ time is up or the memory is gone, and then the loop comes back.
 from __future__ import annotations
 
 import re
-import select
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from pytest_sandbox.limits import MIB
 from pytest_sandbox.lua import protocol
 from pytest_sandbox.lua.host import ExecHost
 from pytest_sandbox.lua.kinds import Refused, explain
+from pytest_sandbox.lua.pipes import FRAME_ROOM, Pipes, TooLarge
 from pytest_sandbox.lua.result import LuaError, LuaResult
 from pytest_sandbox.lua.values import to_lua
 from pytest_sandbox.processes.usage import Sample
@@ -37,10 +37,6 @@ OUTPUT_FACTOR: Final = 16
 
 _TICK: Final = 0.02
 """Seconds between looks at memory and CPU time."""
-_FRAME_ROOM: Final = 1 * MIB
-_WRITE: Final = 1 << 20
-_DRAIN: Final = 1.0
-"""Seconds that the pipes of a dead process may stay open before they are given up."""
 _CLOSING: Final = 20.0
 """Seconds that the watch may take to close what a run has left."""
 _LUA_IDSIZE: Final = 60
@@ -70,14 +66,8 @@ class LuaRun:
         self._functions = functions
         self._chunk_name = chunk_name
         self._shown_name = shown_name(chunk_name)
-        self._most = 1 << 40 if limits.result is None else limits.result + _FRAME_ROOM
-        self._input: bytes | bytearray = b""
-        self._at = 0
-        self._poll = select.poll()
-        for descriptor in link.read_descriptors:
-            self._poll.register(descriptor, select.POLLIN)
-        self._polls_output = False
-        self._stderr = b""
+        most = 1 << 40 if limits.result is None else limits.result + FRAME_ROOM
+        self._pipes = Pipes(link, most, lambda: self._is_done)
         self._over = threading.Event()
         self._watched = threading.Event()
         self._lock = threading.Lock()
@@ -103,8 +93,10 @@ class LuaRun:
         self._started = time.monotonic()
         start_thread(self._watch)
         try:
-            self._send(request)
+            self._pipes.send(request)
             self._carry()
+        except TooLarge as error:
+            self._end("crash", str(error))
         finally:
             self._ended = time.monotonic()
             self._over.set()
@@ -120,7 +112,7 @@ class LuaRun:
 
     def _carry(self) -> None:
         while not self._is_done:
-            payload = self._receive()
+            payload = self._pipes.receive()
             if payload is None:
                 return
             try:
@@ -155,7 +147,7 @@ class LuaRun:
         except (Refused, SandboxError) as error:
             refused = explain(error)
             frame = protocol.refusal(refused.kind, refused.message, retryable=refused.retryable)
-        self._send(frame)
+        self._pipes.send(frame)
 
     def _call(self, message: protocol.Call) -> bytes:
         if not 0 <= message.function < len(self._functions):
@@ -172,7 +164,7 @@ class LuaRun:
         except Exception as error:
             raise Refused("INTERNAL", f"{type(error).__name__}: {_words(error)}") from error
         most = self._limits.result
-        if most is not None and len(frame) > most + _FRAME_ROOM:
+        if most is not None and len(frame) > most + FRAME_ROOM:
             raise Refused("INTERNAL", f"{name}() returned {len(frame)} bytes, and the limit result is {most} bytes")
         return frame
 
@@ -235,7 +227,7 @@ class LuaRun:
 
     def _explain(self, how: str) -> None:
         """Say why there is no result, if nobody has."""
-        words = printable(self._stderr.decode("utf-8", "replace")).strip()
+        words = printable(self._pipes.last_words.decode("utf-8", "replace")).strip()
         if how == _OUT_OF_MEMORY_EXIT or "LuaMemoryError" in words:
             self._end("memory", f"its process ran out of memory: the limit memory is {self._limits.memory} bytes", "memory")
         last = f"; its last words: {words[-1000:]}" if words else ""
@@ -293,93 +285,6 @@ class LuaRun:
     @property
     def _cpu(self) -> float | None:
         return None if self._first is None or self._last is None else self._last.cpu - self._first.cpu
-
-    # -- pipes ------------------------------------------------------------------------------------------------------
-
-    def _receive(self) -> bytes | bytearray | None:
-        """Return the next message, or None at the end."""
-        while True:
-            data, at = self._input, self._at
-            there = len(data) - at
-            if there >= 4:
-                size = int.from_bytes(data[at : at + 4], "big")
-                if size > self._most:
-                    self._end("crash", f"its process sent a message of {size} bytes, more than any legal one")
-                    return None
-                if there >= 4 + size:
-                    self._at = at + 4 + size
-                    return data[at + 4 : self._at]
-            if not self._wait(select.POLLIN):
-                return None
-
-    def _send(self, data: bytes) -> None:
-        try:
-            written = self._link.write(data)
-            if written == len(data):
-                return
-            rest = memoryview(data)[written:]
-            while len(rest) and not self._is_done and self._wait(select.POLLIN | select.POLLOUT):
-                rest = rest[self._link.write(rest[:_WRITE]) :]
-        except BrokenPipeError:
-            pass  # it is dying: the end of its output tells
-
-    def _wait(self, events: int) -> bool:
-        """Wait for something to read, or to write; return False when there is nothing more to come."""
-        gone_since: float | None = None
-        link = self._link
-        while not self._is_done:
-            wants_to_write = bool(events & select.POLLOUT)
-            if wants_to_write != self._polls_output:
-                self._poll_output(wants_to_write)
-            ready = self._poll.poll(200)
-            if ready:
-                if self._read(ready):
-                    return True
-            elif link.has_ended():
-                gone_since = gone_since or time.monotonic()
-                if time.monotonic() - gone_since > _DRAIN:
-                    return False
-            if not link.read_descriptors:
-                return False
-        return False
-
-    def _poll_output(self, wanted: bool) -> None:
-        self._polls_output = wanted
-        descriptor = self._link.write_descriptor
-        if descriptor is not None and wanted:
-            self._poll.register(descriptor, select.POLLOUT)
-        elif descriptor is not None:
-            self._poll.unregister(descriptor)
-
-    def _read(self, ready: list[tuple[int, int]]) -> bool:
-        """Take what has arrived; return whether the caller can go on."""
-        useful = False
-        for descriptor, _ in ready:
-            if descriptor == self._link.write_descriptor:
-                useful = True
-                continue
-            pieces = self._link.read(descriptor)
-            if not pieces and descriptor not in self._link.read_descriptors:
-                self._poll.unregister(descriptor)  # its end
-            for stream, data in pieces:
-                if stream == "stdout":
-                    self._keep(data)
-                    useful = True
-                else:
-                    self._stderr = (self._stderr + data)[-4096:]
-        return useful
-
-    def _keep(self, data: bytes) -> None:
-        if self._at == len(self._input):
-            self._input, self._at = data, 0  # all that came before was taken: the usual case, without copies
-            return
-        if self._at:
-            self._input, self._at = self._input[self._at :], 0
-        if not isinstance(self._input, bytearray):
-            self._input = bytearray(self._input)
-        self._input += data
-        if len(self._input) > self._most + 2 * _FRAME_ROOM:
-            self._end("crash", f"its process sent {len(self._input)} bytes that nobody asked for")
 
 
 def shown_name(chunk_name: str) -> str:
