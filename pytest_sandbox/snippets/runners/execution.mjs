@@ -2,6 +2,8 @@
 
 import { prepare, SnippetSyntaxError } from "./prepare.mjs";
 
+const LAST_WORDS_REGEXP = /^\{"op":"(result"|error","error":\{"kind":"(runtime|syntax)")/;
+
 /**
  * Run a request to its end.
  *
@@ -27,11 +29,14 @@ export function execute(request, backend) {
     if (isOver) return;
     isOver = true;
     for (const handle of timers) clearTimeout(handle);
-    // Not before the snippet's last job is done: one that goes on for ever would hold up the next execution, which is innocent.
-    setImmediate(() => {
+    function tell() {
       backend.write(nonce, text);
       settle();
-    });
+    }
+    // After these the host uses the runner again. Not before the snippet's last job is done: one that goes on for ever would hold up
+    // the next execution, which is innocent. Whatever else ended it, such as a limit, the host ends the runner.
+    if (LAST_WORDS_REGEXP.test(text)) setImmediate(tell);
+    else tell();
   }
 
   function send(text) {
