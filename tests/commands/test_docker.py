@@ -80,6 +80,7 @@ def test_a_command_runs_and_comes_back_with_streams_and_exit_code(boxes: Any) ->
 # -- each field by its effect ------------------------------------------------------------------------------------------
 
 
+@ACROSS
 def test_image_is_what_runs_without_its_entrypoint(boxes: Any) -> None:
     box = boxes.make(auto_remove=True)
     assert box.run("cat /made-by").check().stdout == "the tests\n"
@@ -191,6 +192,7 @@ def test_network_mode_decides_what_can_be_reached(boxes: Any, knocked: tuple[int
     assert visitors == ["127.0.0.1"]
 
 
+@ACROSS
 def test_volumes_are_mounted_writable_or_read_only(boxes: Any, tmp_path: Path) -> None:
     (tmp_path / "a:b").mkdir()
     (tmp_path / "file").write_text("of the host\n")
@@ -212,6 +214,7 @@ def test_volumes_are_mounted_writable_or_read_only(boxes: Any, tmp_path: Path) -
     assert (tmp_path / "file").read_text() == "of the host\n"
 
 
+@ACROSS
 def test_a_volume_whose_source_is_missing_is_an_error_and_is_not_made(boxes: Any, tmp_path: Path) -> None:
     with pytest.raises(CommandNotStarted, match="missing"):
         boxes.make(volumes=(f"{tmp_path}/missing:/data",)).run("true")
@@ -274,6 +277,7 @@ def test_pids_limit_stops_further_processes(boxes: Any) -> None:
     assert "can't fork" in limited.stderr
 
 
+@ACROSS
 def test_auto_remove_decides_when_the_container_goes(boxes: Any, engine: Engine) -> None:
     boxes.make(auto_remove=True).run("true").check()
     assert boxes.left() == []
@@ -345,6 +349,7 @@ def test_cap_drop_and_cap_add(boxes: Any) -> None:
     assert added.stdout.split() == ["trying", "changed", "CapEff:", "0000000000000001"]
 
 
+@ACROSS
 def test_runtime_is_the_one_that_starts_the_container(boxes: Any) -> None:
     assert boxes.make(runtime="runc", auto_remove=True).run("true").check()
     with pytest.raises(CommandNotStarted, match="no-such-runtime"):
@@ -549,6 +554,7 @@ def test_the_state_of_a_process_is_checked(boxes: Any) -> None:
     assert boxes.left() == []
 
 
+@ACROSS
 def test_nothing_is_lost_when_wait_comes_first(boxes: Any) -> None:
     with boxes.make(auto_remove=True).exec(script("head -c 3000000 /dev/zero; head -c 2000000 /dev/zero >&2")) as process:
         process.start()
@@ -557,6 +563,7 @@ def test_nothing_is_lost_when_wait_comes_first(boxes: Any) -> None:
         assert len(process.stderr_stream().read()) == 2_000_000
 
 
+@ACROSS
 def test_much_on_both_streams_while_input_is_written_does_not_deadlock(boxes: Any) -> None:
     line = script("head -c 20000000 /dev/zero & head -c 20000000 /dev/zero >&2 & wc -c; wait")
     result = boxes.make(auto_remove=True, output_limit=MIB).run(line, stdin=b"x" * 5_000_000)
@@ -567,6 +574,7 @@ def test_much_on_both_streams_while_input_is_written_does_not_deadlock(boxes: An
     assert len(result.stdout_bytes) == len(result.stderr_bytes) == MIB
 
 
+@ACROSS
 def test_a_stream_is_read_while_the_process_runs_and_loses_nothing(boxes: Any) -> None:
     with boxes.make(auto_remove=True, output_limit=1000).exec(script("head -c 30000000 /dev/zero")) as process:
         out = process.stdout_stream()
@@ -621,6 +629,7 @@ def test_cancelling_arun_removes_the_container(boxes: Any) -> None:
     assert boxes.left() == []
 
 
+@ACROSS
 def test_a_container_that_somebody_removes_is_a_typed_outcome_and_no_hang(boxes: Any, engine: Engine) -> None:
     box = boxes.make()
     process = box.exec("sleep 1000")
@@ -699,6 +708,7 @@ def test_the_whitelist_binds_in_a_running_container_too(boxes: Any, running: str
         box.run("pwd -P", work_dir="none")
 
 
+@ACROSS
 def test_a_timeout_kills_the_whole_group_in_a_running_container(boxes: Any, running: str) -> None:
     box = boxes.make(container=running)
     result = box.run(script("sleep 1234 & echo so far; wait"), timeout=3)
@@ -709,6 +719,7 @@ def test_a_timeout_kills_the_whole_group_in_a_running_container(boxes: Any, runn
     assert "sleep 1234" not in own, survivors
 
 
+@ACROSS
 def test_a_signal_reaches_the_group_in_a_running_container(boxes: Any, running: str) -> None:
     line = script("trap 'echo got it; exit 7' USR1; echo ready; while :; do sleep 0.05; done")
     with boxes.make(container=running).exec(line) as process:
@@ -720,6 +731,7 @@ def test_a_signal_reaches_the_group_in_a_running_container(boxes: Any, running: 
         assert process.wait(30) == 143
 
 
+@ACROSS
 def test_a_program_that_a_running_container_does_not_have_is_an_error(boxes: Any, running: str) -> None:
     with pytest.raises(InvalidCommand, match='the container has no program "no-such"'):
         boxes.make(container=running).run("no-such --x")

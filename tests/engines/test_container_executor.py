@@ -68,6 +68,7 @@ def test_the_executor_says_what_runs(shared: ContainerExecutor, engine_name: str
     assert (shared.info.fresh, shared.info.max_runners, shared.info.loosened) == ("container", 1, ())
 
 
+@ACROSS
 def test_the_settings_hold_inside(shared: ContainerExecutor) -> None:
     code = """
         const fs = require('fs'), attempt = (action) => { try { return ['done', action()] } catch (e) { return ['refused', e.code] } };
@@ -98,6 +99,7 @@ def test_the_settings_hold_inside(shared: ContainerExecutor) -> None:
     assert not {"HOME_CANARY", "HTTP_PROXY", "http_proxy"} & set(value["variables"])
 
 
+@ACROSS
 def test_nobody_inside_reaches_a_listener_of_the_host(shared: ContainerExecutor) -> None:
     knocked = []
     with socket.create_server(("0.0.0.0", 0)) as server:  # every address of this host is the point

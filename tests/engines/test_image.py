@@ -75,10 +75,12 @@ def test_node_runs_in_it_as_the_unprivileged_user(run_node: Callable[..., str]) 
     assert rest == ["1000", "1000", "node", "/tmp"]
 
 
+@ACROSS
 def test_the_callers_files_are_in_it_and_cannot_be_written(run_node: Callable[..., str]) -> None:
     assert run_node("/app/runner.mjs", "one", "two") == "runner one,two\n"
 
 
+@ACROSS
 def test_nobody_inside_can_read_the_node_binary(run_node: Callable[..., str]) -> None:
     script = (
         "const read = (path) => { try { return String(fs.readFileSync(path).length > 0) } catch (error) { return error.code } };"
@@ -89,6 +91,7 @@ def test_nobody_inside_can_read_the_node_binary(run_node: Callable[..., str]) ->
     assert run_node("-e", script) == "/usr/bin/node 111 EACCES\n/app/runner.mjs 444 true\n/etc/passwd 444 true\n"
 
 
+@ACROSS
 def test_tmp_is_writable_for_everybody_and_the_rest_is_not(run_node: Callable[..., str]) -> None:
     tmpfs = {"/tmp": "rw,noexec,nosuid,size=64m"}
     script = (
@@ -99,6 +102,7 @@ def test_tmp_is_writable_for_everybody_and_the_rest_is_not(run_node: Callable[..
     assert run_node("-e", script, tmpfs=tmpfs).split() == ["tmp", "EROFS", "EROFS", "EROFS", "EROFS"]
 
 
+@ACROSS
 def test_there_is_nothing_else_in_it(run_node: Callable[..., str], node: Path) -> None:
     script = (
         "const walk = (at) => fs.readdirSync(at, {withFileTypes: true}).flatMap((entry) => entry.isDirectory() ?"
@@ -162,6 +166,7 @@ def test_another_content_or_mode_gives_another_image(engine: Engine, image: Imag
     assert len(digests) == len(changes)
 
 
+@ACROSS
 def test_a_cache_that_cannot_be_written_costs_time_only(engine: Engine, image: ImageInfo, node: Path) -> None:
     assert ensure_image(engine, FILES, node=node, cache=Path("/proc/no-such-folder")).id == image.id
 
@@ -240,12 +245,14 @@ def test_bun_on_the_path_is_not_taken_for_node(tmp_path: Path, monkeypatch: pyte
         find_node(platform.machine(), {"PATH": str(tmp_path / "nothing")})
 
 
+@ACROSS
 def test_a_file_that_vanishes_while_it_is_built_is_an_error(engine: Engine, node: Path, tmp_path: Path) -> None:
     files = {**FILES, "/app/gone": ImageFile(tmp_path / "gone", 0o444)}
     with pytest.raises(EngineError, match="a file of it cannot be read.*gone"):
         ensure_image(engine, files, node=node, cache=tmp_path)
 
 
+@ACROSS
 def test_an_engine_that_cannot_keep_it_is_an_error_with_its_words(engine: Engine, node: Path, tmp_path: Path) -> None:
     class Full(Counting):
         def load(self, archive: Path | Iterable[bytes], *, timeout: float | None = None) -> None:

@@ -19,7 +19,7 @@ from pytest_sandbox.engines.pruning import prune
 from pytest_sandbox.engines.spec import ContainerSpec
 from pytest_sandbox.errors import EngineGone, EngineRefused, EngineUnavailable, ImageNotFound
 
-from .conftest import TEST_LABEL
+from .conftest import ACROSS, TEST_LABEL
 
 BOOT, NAMESPACE, PID, TICKS = owner_label().split(":")
 OWNERS = {
@@ -119,6 +119,7 @@ def test_what_is_nobodys_goes_and_everything_else_stays_with_its_reason(littered
     assert {tag for image in littered.list_images(IMAGE_LABEL) for tag in image.tags} >= {used, shared}
 
 
+@ACROSS
 def test_what_somebody_elses_container_uses_stays_with_the_engines_words(littered: Narrowed) -> None:
     # A container without our label: only the engine knows of it.
     image = f"{REPOSITORY}:free-{littered.value}"
@@ -148,6 +149,7 @@ def only(littered: Narrowed, monkeypatch: pytest.MonkeyPatch) -> Narrowed:
     return littered
 
 
+@ACROSS
 def test_the_command_tells_each_thing_and_the_sum(only: Narrowed, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prune", "--dry-run"]) == 0
     out, err = capsys.readouterr()
