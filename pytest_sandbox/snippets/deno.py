@@ -95,7 +95,7 @@ class DenoExecutor(LocalExecutor):
         for name, content in self._template.items():
             (home / name).write_bytes(content)
         process = spawn_soon(self._command(), env={**ENVIRONMENT, **_ENVIRONMENT, "DENO_DIR": str(home)})
-        starting = StartingProcess(process, on_end=lambda: shutil.rmtree(home, ignore_errors=True))
+        starting = StartingProcess(process, on_end=lambda: self._remove(home))
         return Runner(self.name, starting, on_ready=lambda _ready: self._keep_template(home))
 
     def _start_in(self, jail: Jail) -> Runner:
@@ -124,8 +124,14 @@ class DenoExecutor(LocalExecutor):
     def _shut_down(self) -> None:
         super()._shut_down()
         if self._folder is not None:
+            self._remove(self._folder)
+
+    def _remove(self, folder: Path) -> None:
+        """Remove the folder of a runner, or of all; what was killed may still write there: the last one to end removes the rest."""
+        shutil.rmtree(folder, ignore_errors=True)
+        if self._closed and self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-            if not self._folder.exists():  # else something that was killed is still writing there
+            if not self._folder.exists():
                 watchdog.unwatch_folder(self._folder)
 
     @property
