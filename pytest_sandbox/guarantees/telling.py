@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from pytest_sandbox.guarantees.results import ExecutorAudit, GuaranteeResult, ProbeResult
+from pytest_sandbox.names import COMMAND_KINDS
 from pytest_sandbox.promises import PROMISES
 from pytest_sandbox.result import printable
 
@@ -52,7 +53,7 @@ def _advice(executor: ExecutorAudit, result: GuaranteeResult) -> str:
     if result.verdict == "inconclusive":
         return "nothing is known: mend what the reason says (often a control that cannot succeed on this machine), and run it again"
     is_command = executor.kind == "command"
-    needs = {name: row[result.id] for name, row in PROMISES.items() if result.id in row and name.startswith("exec.") == is_command}
+    needs = {name: row[result.id] for name, row in PROMISES.items() if result.id in row and (name in COMMAND_KINDS) == is_command}
     known = ", ".join(f"{name} ({', '.join(sorted(given))})" if given else name for name, given in needs.items())
     promising = list(needs)
     if executor.name in promising:
