@@ -151,6 +151,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show what a failing test executed."""
     report = yield
-    if report.failed and RECORDER in item.stash:
-        report.sections.extend(item.stash[RECORDER].sections())
+    if RECORDER in item.stash:
+        if report.failed:
+            report.sections.extend(item.stash[RECORDER].sections())
+        from pytest_sandbox.plugin.harmless import make_harmless
+
+        make_harmless(report, has_colour=item.config.get_terminal_writer().hasmarkup)
     return report

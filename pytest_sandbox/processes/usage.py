@@ -14,7 +14,7 @@ class Sample:
     """One measurement.
 
     Attributes:
-        memory: resident bytes.
+        memory: resident bytes, page tables included: memory that is only read, never written, costs nothing but those.
         cpu: seconds of CPU time since the process started, user and system.
     """
 
@@ -41,6 +41,18 @@ class Meter:
             return None
         try:
             times = self._process.cpu_times()
-            return Sample(memory=self._process.memory_info().rss, cpu=times.user + times.system)
+            memory = self._process.memory_info().rss + _page_tables(self._process.pid)
+            return Sample(memory=memory, cpu=times.user + times.system)
         except psutil.Error:
             return None
+
+
+def _page_tables(pid: int) -> int:
+    """Return the bytes of a process's page tables; 0 where the kernel does not tell."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            text = file.read()
+    except OSError:
+        return 0
+    at = text.find(b"VmPTE:")
+    return 0 if at < 0 else int(text[at + 6 :].split(None, 1)[0]) * 1024

@@ -286,7 +286,7 @@ class Runner:
         try:
             ready = self._poll.poll(max(0.0, timeout) * 1000)
         finally:
-            self._turn.acquire()
+            self._regain_turn()
         for descriptor, events in ready:
             if self._bell is not None and descriptor == self._bell[0]:
                 with contextlib.suppress(BlockingIOError):
@@ -299,6 +299,13 @@ class Runner:
                         self._stderr += data
                         del self._stderr[:-_STDERR_KEPT]
         return bool(ready)
+
+    def _regain_turn(self) -> None:
+        try:
+            self._turn.acquire()
+        except BaseException:  # raised by a signal's handler: whoever gives the turn back has to have it
+            self._turn.acquire()
+            raise
 
     def _lines(self, most: int) -> list[bytes]:
         """Take all complete lines out of the buffer, without their stamps; unstamped ones are dropped."""

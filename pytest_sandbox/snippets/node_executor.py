@@ -6,9 +6,9 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from pytest_sandbox.errors import ExecutorUnavailable
+from pytest_sandbox.errors import ExecutorUnavailable, InvalidArgument
 from pytest_sandbox.snippets.base import ExecutorInfo, ExecutorOptions
 from pytest_sandbox.snippets.local_executor import LocalExecutor, LocalOptions
 from pytest_sandbox.snippets.runtimes import VENDOR, find_node, package_version
@@ -22,13 +22,20 @@ class NodeOptions(LocalOptions):
 
     Attributes:
         max_runners: how many executions may run at the same time; None is as many as there are cores.
+        fresh: what is new for each execution: a "realm" in a process that serves many, or a "process".
         jail: "auto", "required" or "off", see `LocalOptions`.
         node: path of the Node to use; None looks on PATH, then in the extra ``node``.
         node_modules: folder with the npm packages to use instead of those that come with us.
     """
 
+    fresh: Literal["realm", "process"] = "realm"
     node: str | None = None
     node_modules: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.fresh not in ("realm", "process"):
+            raise InvalidArgument("fresh", self.fresh, '"realm" or "process"')
 
 
 def _find_package(executor: str, package: str, node_modules: str | None) -> tuple[Path, str]:
@@ -71,7 +78,11 @@ class NodeExecutor(LocalExecutor):
     options: NodeOptions
     package: ClassVar[str]
     abis: ClassVar[tuple[str, ...] | None] = None
-    reuses_runners = True
+
+    def _set_up(self) -> None:
+        super()._set_up()
+        self.reuses_runners = self.options.fresh == "realm"
+        self.spares = 0 if self.reuses_runners else 2
 
     def _find_runtime(self) -> None:
         self._node = find_node(self.name, abis=self.abis, path=self.options.node)
@@ -94,7 +105,7 @@ class NodeExecutor(LocalExecutor):
             runtime=str(self._node),
             path=self._node.path,
             backend=f"{self.package} {self._version}",
-            fresh="realm",
+            fresh=self.options.fresh,
             max_runners=self.max_runners,
             jail=self.jail,
             loosened=self.loosened,

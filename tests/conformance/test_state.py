@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from pytest_sandbox import Limits, SnippetExecutor
+from pytest_sandbox import Limits, SnippetExecutor, create_executor
 
 Run = Callable[..., Any]
 MakeExecutor = Callable[..., SnippetExecutor]
@@ -117,3 +118,22 @@ def test_what_big_executions_leave_behind_does_not_end_a_later_one(subject: Any,
     executor = make_executor(limits=Limits(memory=memory * 2**20), max_runners=1)
     for _ in range(16):
         assert len(executor.execute("return 'x'.repeat(15e6)").check().value) == 15e6
+
+
+@pytest.mark.parametrize("name", ["isolated-vm", "vm2"])
+def test_a_process_of_its_own_for_each_execution_is_an_option(runners: Callable[[], Any], name: str) -> None:
+    for fresh in ("realm", "process"):
+        others = set(runners())
+        with create_executor(name, fresh=fresh, max_runners=1) as executor:
+            assert executor.info.fresh == fresh
+            executor.execute("return 1").check()
+            first = set(runners()) - others
+            executor.execute("return 2").check()
+            if fresh == "realm":
+                assert first and first <= set(runners())
+                continue
+            executor.execute("return 3").check()
+            deadline = time.monotonic() + 10
+            while first & set(runners()):  # what has run is reaped in another thread
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
