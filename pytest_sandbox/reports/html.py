@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_sandbox.errors import ReportImpossible
-from pytest_sandbox.guarantees.results import Audit, ExecutorAudit
+from pytest_sandbox.guarantees.results import ExecutorAudit
 from pytest_sandbox.reports import text
 from pytest_sandbox.reports.model import Report, Spent, TestResult
 from pytest_sandbox.reports.plots import charts
@@ -173,6 +173,7 @@ def _context(report: Report) -> dict[str, Any]:
     audit, run = report.audit, report.run
     heading = "Sandbox audit" if run is None else "Sandbox audit and test run" if audit is not None else "Sandboxed test run"
     columns = [Column(number, executor) for number, executor in enumerate(audit.executors, 1)] if audit is not None else []
+    compared = [column for column in columns if column.executor.facts]
     worst, sentence = headline(audit) if audit is not None else ("", "")
     css = _COMMENT_OR_INDENT.sub("", _read("report.css")) + _filter_rules(len(columns))
     js = _read("report.js")
@@ -188,7 +189,8 @@ def _context(report: Report) -> dict[str, Any]:
         "counts": tally(audit) if audit is not None else {},
         "columns": columns,
         "families": families(audit) if audit is not None else [],
-        "facts": _facts(audit) if audit is not None else [],
+        "facts": _facts(compared),
+        "compared": compared,
         "charts": charts(audit.executors) if audit is not None else [],
         "css": _safe(css),
         "js": _safe(js),
@@ -233,16 +235,11 @@ def _outcomes(report: Report) -> str:
     return ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()) or "no tests"
 
 
-def _facts(audit: Audit) -> list[tuple[str, list[tuple[int, Any]]]]:
-    titles = {fact.id: fact.title for executor in audit.executors for fact in executor.facts}
+def _facts(columns: list[Column]) -> list[tuple[str, list[tuple[int, Any]]]]:
+    """Return the rows of the comparison: each property with what was found, by the numbers of the columns."""
+    titles = {fact.id: fact.title for column in columns for fact in column.executor.facts}
     return [
-        (
-            title,
-            [
-                (number, next((fact for fact in executor.facts if fact.id == id_), None))
-                for number, executor in enumerate(audit.executors, 1)
-            ],
-        )
+        (title, [(column.number, next((fact for fact in column.executor.facts if fact.id == id_), None)) for column in columns])
         for id_, title in titles.items()
     ]
 
