@@ -190,7 +190,7 @@ OBJECTS: tuple[CodeProbe, ...] = (
         return found;
         """),
     _object("bindings", "reach the runtime's internal bindings", "return { token: P.token, got: Object.keys(needProcess().binding('natives')).length };", "the runtime's internal bindings", runtimes=("node",)),
-    _object("walk", "walk over everything in reach, and try every function as a maker of code", _WALK.replace("/*TEXT*/", "TEXT").replace("/*DONE*/", "return gotten(found);")),
+    _object("walk", "walk over everything in reach, and try every function as a maker of code", _WALK.replace("TEXT_OF_CODE", "TEXT").replace("/*DONE*/", "return gotten(found);")),
 )  # fmt: skip
 
 
@@ -244,7 +244,7 @@ GENERATE: tuple[CodeProbe, ...] = (
     _generate("module-compile", "have a module compiled",
         "const Module = await need('module'); const made = new Module('made'); made._compile(`module.exports = ${P.expression}`, '/made.js'); return made.exports;", runtimes=("node",)),
     _generate("walk", "walk over everything in reach, and try every function as a maker of code",
-        _WALK.replace("/*TEXT*/", "P.text").replace("/*DONE*/", "return found;")),
+        _WALK.replace("TEXT_OF_CODE", "P.text").replace("/*DONE*/", "return found;")),
 )  # fmt: skip
 
 

@@ -1,5 +1,5 @@
 // Walk over everything in reach by own properties, accessors and prototypes; try every function as a maker of code.
-const text = /*TEXT*/;
+const text = TEXT_OF_CODE;
 let found;
 let count = 0;
 const seen = new Set();
