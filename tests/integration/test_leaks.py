@@ -221,7 +221,7 @@ def test_off_is_loud(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch,
             request.node.process = EntryRegistry.of(NativeEntry(name="shell")).get("shell").exec("/bin/sleep 60")
         """
     )
-    assert errors(pytester.runpytest("-rE")) == {"test_leaves_a_descriptor"}, "otherwise it is on"
+    assert errors(pytester.runpytest_subprocess("-rE")) == {"test_leaves_a_descriptor"}, "otherwise it is on"
     told = {"flag": "--sandbox-leaks", "environment": "PYTEST_SANDBOX_LEAKS", "ini": "ini value sandbox_leaks"}[source]
     arguments = ["-q"]
     if source == "flag":
@@ -230,7 +230,7 @@ def test_off_is_loud(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch,
         monkeypatch.setenv("PYTEST_SANDBOX_LEAKS", "off")
     else:
         pytester.makeini("[pytest]\nsandbox_leaks = off")
-    result = pytester.runpytest(*arguments)
+    result = pytester.runpytest_subprocess(*arguments)
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines([f"sandbox: the leak sentinel is off ({told}): tests may leave * behind unseen"])
 
@@ -257,7 +257,7 @@ def test_a_failing_teardown_hides_nothing(pytester: pytest.Pytester) -> None:
             request.node.process = EntryRegistry.of(NativeEntry(name="shell")).get("shell").exec("/bin/sleep 60")
         """
     )
-    result = pytester.runpytest()
+    result = pytester.runpytest_subprocess()
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(["*ValueError: something else", "*- sandbox leaks -*", "Sandbox leak: this test has left *"])
 
