@@ -141,6 +141,7 @@ def _plain_progress(executor: str, guarantee: str, done: int, total: int) -> Non
 
 def _show(audit: Audit, *, is_detailed: bool) -> None:
     from pytest_sandbox.guarantees.model import VERDICTS
+    from pytest_sandbox.reports.text import plural
 
     for line in matrix(audit, _symbols()):
         print(line)
@@ -155,7 +156,7 @@ def _show(audit: Audit, *, is_detailed: bool) -> None:
                 print(line)
     working = [executor for executor in audit.executors if executor.available]
     counts = ", ".join(f"{audit.count(verdict)} {verdict}" for verdict in VERDICTS)
-    print(f"{len(working)} executors, {audit.probes} attacks, {audit.duration:.1f} s: {counts}")
+    print(f"{plural(len(working), 'executor')}, {plural(audit.probes, 'attack')}, {audit.duration:.1f} s: {counts}")
 
 
 def _symbols() -> dict[str, str]:

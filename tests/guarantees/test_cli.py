@@ -119,4 +119,4 @@ def test_one_probe_runs_alone_and_tells_everything(capsys: pytest.CaptureFixture
     shown = capsys.readouterr()
     assert "network.fetch: held: the attack ran and was kept out (ReferenceError: fetch is not defined)" in shown.out
     assert "network.udp" not in shown.out
-    assert "1 executors, 1 attacks" in shown.out
+    assert "1 executor, 1 attack," in shown.out
