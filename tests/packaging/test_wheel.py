@@ -193,13 +193,20 @@ def test_a_second_build_does_not_run_npm_again(unpacked_sdist: Path, tmp_path: P
 
 
 def test_every_runner_is_found_through_importlib_resources(our_files: set[str], python: Path, tmp_path: Path) -> None:
-    runners = {name.rpartition("/")[2] for name in our_files if name.startswith("pytest_sandbox/snippets/runners/")}
+    home = "pytest_sandbox/snippets/runners/"
+    runners = {name.removeprefix(home) for name in our_files if name.startswith(home)}
     program = """
 import json
 from importlib import resources
 import pytest_sandbox
 folder = resources.files("pytest_sandbox") / "snippets" / "runners"
-print(json.dumps([pytest_sandbox.__file__, [item.name for item in folder.iterdir() if item.is_file() and item.read_bytes()]]))
+def names(folder, before=""):
+    for item in folder.iterdir():
+        if item.is_dir():
+            yield from names(item, f"{before}{item.name}/")
+        elif item.read_bytes():
+            yield before + item.name
+print(json.dumps([pytest_sandbox.__file__, list(names(folder))]))
 """
     where, found = json.loads(succeed([str(python), "-c", program], tmp_path))
 
