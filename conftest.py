@@ -1,4 +1,4 @@
-"""Which tests need a container engine: tox runs those in an environment of their own, as they take as long as all others."""
+"""Which tests tox runs in environments of their own, as they take long: those that run containers, and those of the audit."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ _PLACES = (
     "tests/commands/test_docker.py",
     "tests/integration/test_command_docker_fixture.py",
 )
+_AUDIT_PLACES = ("tests/guarantees", "tests/lua", "tests/reports", "tests/soak")
 _PARAMETERS = ("subject", "engine_name", "name")
 _VALUES = ("container", "docker", "podman")
 
@@ -32,3 +33,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if needs_engine(item):
             item.add_marker(pytest.mark.engine)
+        elif any(item.path.is_relative_to(_ROOT / place) for place in _AUDIT_PLACES):
+            item.add_marker(pytest.mark.audit)

@@ -18,7 +18,7 @@ class Vm2Executor(NodeExecutor):
     """Run snippets in vm2: the last choice, for its wall is JavaScript that checks JavaScript."""
 
     name = "vm2"
-    least_memory = 48 * MIB  # a sandbox has no heap of its own: the runner's is inside of the limit
+    least_memory = 64 * MIB  # a sandbox has no heap of its own: the runner's is inside of the limit
     package = "vm2"
 
     def _files(self) -> tuple[str, ...]:

@@ -136,10 +136,10 @@ HOLES = (
 
 
 class Overtime(Leaky):
-    """Gives every snippet twenty times its time."""
+    """Gives every snippet forty times its time."""
 
     def execute(self, code: str, tools: Any = None, *, timeout: Any = UNSET, **options: Any) -> ExecuteResult:
-        return super().execute(code, tools, timeout=timeout * 20, **options)
+        return super().execute(code, tools, timeout=timeout * 40, **options)
 
 
 class Roomy(Leaky):

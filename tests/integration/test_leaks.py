@@ -167,7 +167,8 @@ LAST = "test_clean_after_all"
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_only_who_leaves_something_is_blamed(pytester: pytest.Pytester, workers: int) -> None:
+def test_only_who_leaves_something_is_blamed(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    monkeypatch.delenv("CI", raising=False)  # where it is set, the summary at the end tells everything again
     pytester.makepyfile(TESTS)
     # Of one file in one worker: a fixture of module scope ends with the last test there.
     result = pytester.runpytest_subprocess("-rE", "--executor=isolated-vm", f"-n{workers}", "--dist=loadfile")

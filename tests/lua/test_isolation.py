@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from lupa import lua54
 
+import pytest_sandbox
 from pytest_sandbox import EntryRegistry, Limits
 from pytest_sandbox.lua import LuaSandbox
 
@@ -309,7 +310,7 @@ def test_a_script_in_the_jail_is_another_user_without_files_and_network(launcher
         mounts = [line.split() for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines()]
         writable = [mount[4] for mount in mounts if "ro" not in mount[5].split(",")]
         assert set(writable) <= {"/dev/null", "/dev/urandom"}
-        assert (root / str(Path(__file__).parents[2] / "pytest_sandbox/lua/runner/main.py").lstrip("/")).exists()
+        assert (root / str(Path(pytest_sandbox.__file__).parent / "lua/runner/main.py").lstrip("/")).exists()
         assert os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net")
         assert len(os.listdir(f"/proc/{pid}/fd")) == 3
         status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())

@@ -192,7 +192,7 @@ def test_an_audit_on_workers_ends_up_in_one_report(
     pytest.importorskip("xdist")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     pytester.makepyfile("def test_it(executor): assert executor.execute('return 1').ok")
-    chosen = ("environment", "code-generation", "sealed-global")
+    chosen = ("frozen-builtins", "code-generation", "sealed-global")
     result = pytester.runpytest_subprocess(
         "-n2", "--executor=isolated-vm", "--sandbox-audit", "-k", f"test_it or {' or '.join(chosen)}", "--sandbox-report=r.json"
     )

@@ -11,6 +11,7 @@ const LAST_WORDS_REGEXP = /^\{"op":"(result"|error","error":\{"kind":"(runtime|s
  * @param {object} backend
  *   write(nonce, text): send a message to the host
  *   parsers: see prepare.mjs
+ *   later(action): do it once all jobs of the moment are done; setImmediate where it is missing
  *   realm(): a fresh realm, with
  *     attach(send, end, timer, configuration) -> enter(text)
  *     start(code, filename): compile the script in the realm and hand its function over; throws what the engine throws
@@ -35,7 +36,7 @@ export function execute(request, backend) {
     }
     // After these the host uses the runner again. Not before the snippet's last job is done: one that goes on for ever would hold up
     // the next execution, which is innocent. Whatever else ended it, such as a limit, the host ends the runner.
-    if (LAST_WORDS_REGEXP.test(text)) setImmediate(tell);
+    if (LAST_WORDS_REGEXP.test(text)) (backend.later ?? setImmediate)(tell);
     else tell();
   }
 
