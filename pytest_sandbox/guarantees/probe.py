@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Attempt",
+    "CannotTell",
     "CodeProbe",
     "NotApplicable",
     "Probe",
@@ -50,6 +51,10 @@ _LONG_PATIENCE: Final = 5000
 
 Runtime = Literal["node", "deno", "lua"]
 BOTH: Final[tuple[Runtime, ...]] = ("node", "deno")
+
+
+class CannotTell(Exception):
+    """An attack ran, and yet shows nothing, in neither direction: its probe is inconclusive."""
 
 
 class NotApplicable(Exception):
@@ -372,13 +377,15 @@ def _sightings(prepared: Sequence[_Prepared], told: Mapping[str, Mapping[str, An
             ran=ran,
         )
         witnessed = f"witness {name} {part.witness.answer}" in logged
+        trouble = ""
         try:
             breached, observed = part.scene.look(attempt)
+        except CannotTell as error:
+            breached, observed, trouble = False, "", str(error)
         except NotApplicable:
             if len(prepared) == 1:
                 raise
             continue
-        trouble = ""
         if not attempt.at:
             trouble = f"the attack never told its outcome ({ran})"
         elif attempt.at == "pending" and len(prepared) > 1:

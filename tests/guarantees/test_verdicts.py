@@ -218,6 +218,25 @@ def test_a_control_that_is_not_there_makes_it_inconclusive_and_says_so(
     assert "no node on PATH" in found.reason
 
 
+@pytest.mark.parametrize(("error", "is_left_out"), [("EACCES: permission denied", False), ("ENOENT: no such file", True)])
+def test_what_is_hidden_inside_is_not_left_out(isolated_vm: SnippetExecutor, error: str, is_left_out: bool) -> None:
+    from pytest_sandbox.guarantees.catalogue import Catalogue
+    from pytest_sandbox.guarantees.probe import CodeProbe
+    from pytest_sandbox.guarantees.probes.confinement import _told
+
+    reading = CodeProbe(
+        id="capabilities.reading",
+        guarantee="capabilities",
+        title="read",
+        code=f"throw new Error({error!r})",
+        scene=_told("capabilities", "the capabilities", lambda _value: ""),
+    )
+    with AuditSession(Catalogue(GUARANTEES, (reading,))) as own, own.snippets(isolated_vm) as audited:
+        found = own.prove(audited, GUARANTEES["capabilities"])
+    assert [probe.verdict for probe in found.probes] == ([] if is_left_out else ["inconclusive"])
+    assert is_left_out or "the capabilities cannot be read inside" in found.probes[0].reason
+
+
 def test_a_probe_that_breaks_is_inconclusive(session: AuditSession, isolated_vm: SnippetExecutor) -> None:
     from pytest_sandbox.guarantees.catalogue import Catalogue
     from pytest_sandbox.guarantees.probe import ScriptedProbe

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import struct
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from pytest_sandbox.guarantees.canaries import Canaries
 from pytest_sandbox.guarantees.probe import (
     BOTH,
     Attempt,
+    CannotTell,
     CodeProbe,
     NotApplicable,
     Probe,
@@ -34,6 +36,7 @@ from pytest_sandbox.limits import MIB
 
 __all__ = ["PROBES"]
 
+_ABSENT_REGEXP: Final = re.compile(r"no way to|ENOENT|NotFound|No such file")
 _INSIDE: Final[tuple[Vantage, ...]] = ("snippet", "process", "command")
 
 
@@ -57,8 +60,10 @@ def _told(guarantee: str, what: str, is_breach: Callable[[Any], str]) -> SceneMa
     def make(_canaries: Canaries) -> Iterator[Scene]:
         def look(attempt: Attempt) -> tuple[bool, str]:
             if attempt.at == "threw":
-                # What cannot be read proves nothing, in neither direction; others look from the host.
-                raise NotApplicable(f"{what} cannot be read inside ({attempt.words})")
+                # Where there is nothing to read it with, or nothing to read, others look from the host. Whatever else was in the way
+                # may hide what was looked for.
+                words = f"{what} cannot be read inside ({attempt.words})"
+                raise NotApplicable(words) if _ABSENT_REGEXP.search(attempt.error) else CannotTell(words)
             found = is_breach(attempt.value)
             return bool(found), f"{what}: {found or attempt.value}"
 
