@@ -82,8 +82,12 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show the commands of a failing test."""
     report = yield
-    if report.failed and TEST in item.stash:
-        report.sections.extend(item.stash[TEST].sections())
+    if TEST in item.stash:
+        if report.failed:
+            report.sections.extend(item.stash[TEST].sections())
+        from pytest_sandbox.plugin.harmless import make_harmless
+
+        make_harmless(report, has_colour=item.config.get_terminal_writer().hasmarkup)
     return report
 
 

@@ -1,4 +1,4 @@
-"""Make a report of a test harmless to print: a snippet chooses what stands in values, messages and captured output."""
+"""Make a report of a test harmless to print: a snippet or command chooses what stands in values, messages and captured output."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def make_harmless(report: pytest.TestReport, *, has_colour: bool) -> None:
     """Replace control characters in all of a report's text.
 
     Args:
-        report: of a test that has used an executor; it is changed.
+        report: of a test that has used an executor of either kind; it is changed.
         has_colour: whether pytest may have coloured the text.
     """
 

@@ -23,3 +23,19 @@ def test_no_escape_sequence_of_a_snippet_reaches_the_terminal(pytester: pytest.P
     assert "OWNED" in out and r"\x1b]0;OWNED\x07" in out
     assert not {"\x1b]", "\x07", "\x1b[2J", "\u202e"} & {mark for mark in ("\x1b]", "\x07", "\x1b[2J", "\u202e") if mark in out}
     assert ("\x1b[" in out) == (colour == "yes")
+
+
+COMMAND = r"""
+def test_it(native_executor):
+    out = native_executor.run("printf 'hello\\033]0;OWNED\\007'").stdout
+    assert "\x1b]0;OWNED" in str(out)  # it did come back
+    print(out)
+    assert out == "hello"
+"""
+
+
+def test_no_escape_sequence_of_a_command_reaches_the_terminal(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(COMMAND)
+    out = pytester.runpytest("--color=no").stdout.str()
+    assert r"\x1b]0;OWNED\x07" in out and "1 failed" in out
+    assert "\x1b" not in out
