@@ -63,10 +63,19 @@ function disarmLiterals(code, acorn) {
   } catch (error) {
     throw new SnippetSyntaxError(`The parser cannot read the snippet: ${error.message}`);
   }
-  let out = code;
-  // From behind, so that the places before stay valid.
-  for (const { start, end, text } of places.sort((a, b) => b.start - a.start)) out = out.slice(0, start) + text + out.slice(end);
-  return out;
+  return replaced(code, places);
+}
+
+/** Put other texts in place; in one pass, for a large source can have very many. */
+function replaced(code, places) {
+  const pieces = [];
+  let at = 0;
+  for (const { start, end, text } of places.sort((a, b) => a.start - b.start)) {
+    if (start < at) continue; // told twice
+    pieces.push(code.slice(at, start), text);
+    at = end;
+  }
+  return pieces.join("") + code.slice(at);
 }
 
 /**
@@ -77,7 +86,8 @@ function refuseImports(code, acorn) {
   const places = [];
   const visit = (node) => {
     if (node === null || typeof node !== "object") return;
-    if (node.type === "ImportExpression") places.push(node.start);
+    // As long as the keyword, so that columns stay valid.
+    if (node.type === "ImportExpression") places.push({ start: node.start, end: node.start + "import".length, text: "impor$" });
     for (const part of Object.values(node)) visit(part);
   };
   try {
@@ -85,11 +95,8 @@ function refuseImports(code, acorn) {
   } catch (error) {
     throw new SnippetSyntaxError(`A snippet with import() in it must be readable for the parser, which says: ${error.message}`);
   }
-  let out = code;
-  // From behind, so that the places before stay valid; as long as the keyword, so that columns do, too.
-  for (const at of places.sort((a, b) => b - a)) out = `${out.slice(0, at)}impor$${out.slice(at + "import".length)}`;
   const refuse = "async () => { throw new TypeError('Cannot import: import() is refused in the sandbox') }";
-  return places.length === 0 ? code : `((impor$) => ${out})(${refuse})`;
+  return places.length === 0 ? code : `((impor$) => ${replaced(code, places)})(${refuse})`;
 }
 
 async function compose(source, language, parsers) {
