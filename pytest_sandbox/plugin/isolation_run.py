@@ -15,7 +15,8 @@ import pytest
 from pytest_sandbox.errors import ExecutorUnavailable, GuaranteeViolated, InvalidArgument, SandboxError
 from pytest_sandbox.guarantees.audit import Audited, AuditSession
 from pytest_sandbox.guarantees.catalogue import read_catalogue
-from pytest_sandbox.guarantees.facts import machine, versions_of
+from pytest_sandbox.guarantees.facts import versions_of
+from pytest_sandbox.guarantees.machine import machine_of
 from pytest_sandbox.guarantees.results import Audit, ExecutorAudit, GuaranteeResult
 from pytest_sandbox.guarantees.telling import told_failure
 from pytest_sandbox.limits import Limits
@@ -125,7 +126,7 @@ class IsolationRun:
                 tool_version=__version__,
                 started=self._started.isoformat(timespec="seconds"),
                 duration=self._seconds,
-                machine=machine(parts),
+                machine=machine_of(parts),
                 executors=tuple(parts),
                 complete=False,
             )

@@ -16,7 +16,7 @@ import pytest
 
 from pytest_sandbox import observing
 from pytest_sandbox.plugin.options import first_of, refuse
-from pytest_sandbox.plugin.usage import in_bytes
+from pytest_sandbox.reports.text import size
 
 if TYPE_CHECKING:
     from pytest_sandbox.observing import Ended
@@ -58,13 +58,13 @@ class Row:
         """Return what the table shows."""
         cpu = "-" if self.cpu is None else f"{self.cpu:.2f} s"
         calls = "-" if self.calls is None else str(self.calls)
-        memory = "-" if self.memory is None else in_bytes(self.memory)
+        memory = "-" if self.memory is None else size(self.memory)
         return [
             f"{self.wall:.3f} s",
             cpu,
             memory,
             calls,
-            in_bytes(self.output),
+            size(self.output),
             self.executor,
             f"{self.test}: {_first_line(self.text)}",
         ]

@@ -126,7 +126,7 @@ def _environment() -> jinja2.Environment:
         "one": lambda value, most=1000: _text(text.inline(str(value), most)),
         "plural": text.plural,
         "seconds": text.seconds,
-        "size": _size,
+        "size": text.size,
         "more": lambda texts: f" (and {len(texts) - 1} that differ in numbers)" if len(texts) > 1 else "",
         "took": lambda probes: text.seconds(sum(probe.duration for probe in probes)),
         "tail": lambda probe, guarantee: probe.removeprefix(f"{guarantee}."),
@@ -139,17 +139,6 @@ def _environment() -> jinja2.Environment:
 
 def _read(name: str) -> str:
     return (files("pytest_sandbox.reports") / "page" / name).read_text(encoding="utf-8")
-
-
-def _size(number: int | None) -> str:
-    if number is None:
-        return "unknown"
-    size, unit = float(number), "B"
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024 or unit == "GiB":
-            break
-        size /= 1024
-    return f"{number} B" if unit == "B" else f"{size:.1f} {unit}"
 
 
 def _versions(executor: ExecutorAudit) -> str:

@@ -20,6 +20,7 @@ __all__ = [
     "markdown_text",
     "plural",
     "seconds",
+    "size",
 ]
 
 # Punctuation that means something, unless it stands where it means nothing; and what begins a block when it begins a line.
@@ -131,3 +132,15 @@ def seconds(value: float) -> str:
 def plural(number: int, what: str) -> str:
     """Return a number with its noun."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def size(number: int | None) -> str:
+    """Return a number of bytes as a person would say it."""
+    if number is None:
+        return "unknown"
+    amount, unit = float(number), "B"
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024 or unit == "GiB":
+            break
+        amount /= 1024
+    return f"{number} B" if unit == "B" else f"{amount:.1f} {unit}"

