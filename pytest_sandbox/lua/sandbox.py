@@ -191,6 +191,8 @@ class LuaSandbox:
                 "args": to_lua(list(args), "args"),
                 "count": len(args),
                 "modules": self._modules,
+                # A function may decide differently each time, so it is asked each time; and what is limited is counted.
+                "keeps": limits.tool_calls is None and (self._decide is None or isinstance(self._decide, Policy)),
                 "memory": limits.memory,
                 "output": limits.output,
                 "result": limits.result,

@@ -395,3 +395,38 @@ def test_no_process_is_left(sandbox: LuaSandbox) -> None:
     sandbox.run("return 1").check()
     mine = [child for child in psutil.Process().children(recursive=True) if "lua/runner/main.py" in " ".join(child.cmdline())]
     assert len(mine) <= 4, "more than the one that is kept ready, and its jail"
+
+
+@pytest.mark.parametrize("asks", [False, True], ids=["kept", "asked again"])
+def test_an_executor_that_was_released_stays_released_when_the_next_one_is_taken(
+    registry: EntryRegistry, launcher: Any, asks: bool
+) -> None:
+    asked: list[str] = []
+
+    def policy(action: str, _resource: str) -> bool:
+        asked.append(action)
+        return True
+
+    script = """
+        local exec = require("exec")
+        local first = exec.get("app:shell")
+        assert(first:release() and first:release())
+        local second, third = exec.get("app:shell"), exec.get("app:shell")
+        assert(first:release())
+        local refused, err = first:exec("true")
+        local codes = {}
+        for index, executor in ipairs({second, third}) do
+          local process = assert(executor:exec("sh -c 'exit " .. index .. "'"))
+          assert(process:start())
+          codes[index] = process:wait()
+        end
+        assert(second:release() and third:release())
+        local _, gone = second:exec("true")
+        local other = exec.get("app:bound")
+        return refused == nil, err:message(), gone:message(), codes, other ~= nil
+    """
+    with LuaSandbox(registry, policy=policy if asks else None, _launcher=launcher) as sandbox:
+        refused, message, gone, codes, has_other = sandbox.run(script).check().values
+    assert refused and "its executor is released" in message and "its executor is released" in gone
+    assert (codes, has_other) == ([1, 2], True)
+    assert asked.count("exec.get") == (4 if asks else 0)

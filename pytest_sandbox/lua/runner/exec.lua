@@ -165,6 +165,9 @@ end
 local executor_methods = {}
 local executor_metatable = { __index = executor_methods, __name = "executor", __metatable = "executor" }
 local used = setmetatable({}, weak) -- executors that have created a process
+local released = setmetatable({}, weak)
+local last, last_id -- the number of an executor that was released unused, and the id of its entry: it can be given out again
+local ids = setmetatable({}, weak)
 
 local OPTIONS = { work_dir = true, env = true }
 
@@ -196,6 +199,13 @@ local function check_options(options)
   return { work_dir = work_dir, names = names, variables = variables }
 end
 
+local function forget_last()
+  if last then
+    host.post(DROP .. pack(">I4", last))
+    last = nil
+  end
+end
+
 function executor_methods.exec(self, cmd, options)
   local number, problem = number_of(executor_metatable, self, "exec")
   if not number then
@@ -203,6 +213,9 @@ function executor_methods.exec(self, cmd, options)
   end
   if type(cmd) ~= "string" then
     return invalid(format("Cannot run a command: expected a string, got %s", shown(cmd)))
+  end
+  if released[self] then
+    return invalid(format("Cannot run command %s: its executor is released; get a new one", shown(cmd)))
   end
   local checked, wrong = check_options(options)
   if not checked then
@@ -223,11 +236,20 @@ function executor_methods.release(self)
   if not number then
     return invalid(problem)
   end
+  if released[self] then
+    return true, nil
+  end
+  released[self] = true
   if used[self] then
     return ask(request("release", number))
   end
   -- Nothing runs there: the host need not be told before it is asked for something else.
-  host.post(DROP .. pack(">I4", number))
+  forget_last()
+  if host.may_keep() then
+    last, last_id = number, ids[self]
+  else
+    host.post(DROP .. pack(">I4", number))
+  end
   return true, nil
 end
 
@@ -237,11 +259,19 @@ function exec.get(id)
   if type(id) ~= "string" then
     return invalid(format("Cannot get an executor: expected the id of an entry, such as \"app:shell\", got %s", shown(id)))
   end
-  local answer, err = ask(request("get", id))
-  if err then
-    return nil, err
+  local number, err
+  if last and last_id == id then
+    number, last = last, nil
+  else
+    forget_last()
+    number, err = ask(request("get", id))
+    if err then
+      return nil, err
+    end
   end
-  return object(answer, executor_metatable), nil
+  local made = object(number, executor_metatable)
+  ids[made] = id
+  return made, nil
 end
 
 return exec

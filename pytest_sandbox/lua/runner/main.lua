@@ -79,6 +79,13 @@ function host.post(message)
   end
 end
 
+local keeps
+
+-- Whether the host would give the same executor again: not where a function decides, or where calls are counted.
+function host.may_keep()
+  return keeps
+end
+
 -- The environment ----------------------------------------------------------------------------------------------
 
 local KEEP = {
@@ -326,7 +333,7 @@ end
 return function(message)
   local request = values.decode(message)
   message = nil
-  modules, output = request.modules, request.output
+  modules, output, keeps = request.modules, request.output, request.keeps
   limit = functions.arm(request.memory or 0) and request.memory or nil
   local chunk, problem = raw.load(request.source, "@" .. request.chunk, "t")
   if not chunk then
