@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,13 @@ def test_every_exception_is_public() -> None:
     }
     assert errors <= set(pytest_sandbox.__all__)
     assert errors <= set(pytest_sandbox.errors.__all__)
+
+
+def test_every_exception_is_shown_and_pickled_under_the_name_that_users_import() -> None:
+    for name in pytest_sandbox.errors.__all__:
+        value = getattr(pytest_sandbox.errors, name)
+        assert f"{value.__module__}.{value.__qualname__}" == f"pytest_sandbox.errors.{name}"
+        assert pickle.loads(pickle.dumps(value)) is value
 
 
 def test_other_names_do_not_exist() -> None:
