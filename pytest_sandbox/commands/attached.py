@@ -9,7 +9,6 @@ from typing import Final
 
 from pytest_sandbox.commands.process import Process
 from pytest_sandbox.commands.pump import READ, WRITE, pump
-from pytest_sandbox.commands.streams import CHUNK
 from pytest_sandbox.engines.attachment import Attachment
 from pytest_sandbox.errors import EngineError, SandboxError
 
@@ -27,9 +26,6 @@ class AttachedProcess(Process):
 
     _streams: Attachment | None = None
     _watched: dict[int, int]
-    _pending: memoryview | None = None
-    _close_after = False
-    _stdin_error = False
     _settling: threading.Thread | None = None
 
     # -- what a backend provides ------------------------------------------------------------------------------
@@ -68,7 +64,7 @@ class AttachedProcess(Process):
         wanted: dict[int, int] = {}
         if self._stdout.room() and self._stderr.room():
             wanted = dict.fromkeys(streams.read_descriptors, READ)
-        if self._pending is not None and streams.write_descriptor is not None:
+        if self._input.pending is not None and streams.write_descriptor is not None:
             wanted[streams.write_descriptor] = wanted.get(streams.write_descriptor, 0) | WRITE
         for fd in self._watched.keys() - wanted.keys():
             pump().unwatch(fd)
@@ -84,8 +80,8 @@ class AttachedProcess(Process):
             if self._streams is None or self._settling is not None:
                 return
             try:
-                if self._pending is not None:
-                    self._push()
+                if self._input.pending is not None:
+                    self._push_now()
                 self._pull(self._streams)
             except EngineError:
                 # What has become of the program, the engine is asked for next.
@@ -129,8 +125,7 @@ class AttachedProcess(Process):
             failure = error
         with self._condition:
             streams, self._streams = self._streams, None
-            self._stdin_error = self._stdin_error or self._pending is not None
-            self._pending = None
+            self._input.drop()
         if streams is not None:
             streams.close()
         try:
@@ -158,43 +153,25 @@ class AttachedProcess(Process):
 
     # -- input ------------------------------------------------------------------------------------------------
 
-    def _write(self, data: memoryview) -> None:
-        with self._condition:
-            # Several threads may write; one after the other.
-            self._wait_for(lambda: self._pending is None or self._streams is None)
-            self._begin(data)
-            self._wait_for(lambda: self._pending is None or self._streams is None)
-            if self._stdin_error or self._pending is not None:
-                self._pending = None
-                raise BrokenPipeError
-
-    def _write_soon(self, data: bytes) -> None:
-        with self._condition:
-            self._close_after = True
-            self._begin(memoryview(data))
-
-    def _begin(self, data: memoryview) -> None:
-        self._pending = data
-        self._push()
+    def _push(self) -> None:
+        self._push_now()
         if self._settling is None:
             self._watch()
 
-    def _push(self) -> None:
+    def _push_now(self) -> None:
         """Write what the connection takes now."""
-        try:
-            while self._pending is not None and len(self._pending):
-                if self._streams is None:
-                    raise BrokenPipeError
-                written = self._streams.write(self._pending[:CHUNK])
-                if not written:
-                    return
-                self._pending = self._pending[written:]
-        except (BrokenPipeError, OSError):
-            self._stdin_error = True
-        self._pending = None
-        if self._close_after or self._stdin_error:
-            self._close_stdin()
-        self._condition.notify_all()
+        if self._input.push(self._to_connection):
+            if self._input.is_over:
+                self._close_stdin()
+            self._condition.notify_all()
+
+    def _to_connection(self, data: memoryview) -> int:
+        if self._streams is None:
+            raise BrokenPipeError
+        return self._streams.write(data)
+
+    def _reads_no_more(self) -> bool:
+        return self._streams is None
 
     def _close_stdin(self) -> None:
         if self._streams is not None:

@@ -1,8 +1,4 @@
-"""The contract of a command executor, and all that must not differ between the two kinds.
-
-A call is checked in this order: the executor is open; the command is in the whitelist, as it was given; the command can be split
-into words; the environment; the working folder. Nothing is started before everything is checked.
-"""
+"""The contract of a command executor, and all that must not differ between the two kinds."""
 
 from __future__ import annotations
 
@@ -14,18 +10,16 @@ import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Self
 
-from pytest_sandbox.commands.environment import merge_environment
+from pytest_sandbox.commands.calls import Prepared, Stdin, input_bytes, prepare
 from pytest_sandbox.commands.masking import Secrets
 from pytest_sandbox.commands.process import KILL_TIMEOUT, Process
 from pytest_sandbox.commands.records import CommandRecord
 from pytest_sandbox.commands.result import CommandResult
 from pytest_sandbox.commands.whitelist import Whitelist
-from pytest_sandbox.commands.words import split_words
-from pytest_sandbox.errors import AsyncioRequired, CommandExecutorClosed, CommandNotStarted, InvalidArgument, InvalidCommand
+from pytest_sandbox.errors import AsyncioRequired, CommandExecutorClosed, CommandNotStarted
 from pytest_sandbox.limits import check_seconds
 from pytest_sandbox.processes.makers import Maker
 from pytest_sandbox.promises import promised
@@ -34,31 +28,11 @@ if TYPE_CHECKING:
     from pytest_sandbox.entries.model import Entry
     from pytest_sandbox.entries.registry import LoadedEntry
 
-__all__ = ["CommandExecutor", "Prepared", "make_executor"]
+__all__ = ["CommandExecutor"]
 
-Stdin = bytes | bytearray | memoryview | str
 _RECORDS: Final = 50
 
 _open: weakref.WeakSet[CommandExecutor] = weakref.WeakSet()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """A call that was checked.
-
-    Attributes:
-        command: the command as it was given.
-        words: program and arguments.
-        env: the whole environment.
-        work_dir: the call's work_dir, not checked yet, or None.
-        stdin: whether the program gets an input; otherwise it is empty.
-    """
-
-    command: str
-    words: list[str]
-    env: dict[str, str]
-    work_dir: str | PathLike[str] | None
-    stdin: bool
 
 
 class CommandExecutor(ABC):
@@ -167,12 +141,12 @@ class CommandExecutor(ABC):
             CommandNotStarted: when it cannot be started (the machine's fault, or the entry's).
         """
         limit = check_seconds("timeout", timeout)
-        data = _input(stdin)
+        data = input_bytes(stdin)
         process = self._exec(cmd, work_dir, env, stdin=data is not None)
         try:
             process.start()
             if data is not None:
-                process._write_soon(data)
+                process.write_soon(data)
             if not process.wait_finished(limit):
                 process.record.timed_out = process.returncode is None
                 process.kill()
@@ -196,7 +170,7 @@ class CommandExecutor(ABC):
             AsyncioRequired: when no asyncio loop runs, for example under trio (the caller's fault).
         """
         limit = check_seconds("timeout", timeout)
-        data = _input(stdin)
+        data = input_bytes(stdin)
         import asyncio
 
         try:
@@ -219,7 +193,7 @@ class CommandExecutor(ABC):
             await asyncio.to_thread(process.start)
             process.when_finished(finish)
             if data is not None:
-                process._write_soon(data)
+                process.write_soon(data)
             if not await is_finished(limit):
                 process.record.timed_out = process.returncode is None
                 process.kill()
@@ -271,25 +245,7 @@ class CommandExecutor(ABC):
     def _exec(self, cmd: object, work_dir: str | PathLike[str] | None, env: object, *, stdin: bool) -> Process:
         if self._closed:
             raise CommandExecutorClosed(self.id)
-        if not isinstance(cmd, str):
-            raise InvalidArgument("cmd", cmd, "a text: program and arguments")
-        # A plain copy: a subclass could compare equal to what it is not.
-        command = str.__str__(cmd)
-        if self.whitelist is not None:
-            self.whitelist.check(command, self.id)
-        try:
-            words = split_words(command)
-        except ValueError as error:
-            raise InvalidCommand(command, self.id, str(error)) from None
-        merged = merge_environment(
-            self.entry.default_env,
-            env,
-            whitelist=self.whitelist,
-            env_allow=self.entry.env_allow,
-            command=command,
-            entry=self.id,
-        )
-        process = self._create(Prepared(command=command, words=words, env=merged, work_dir=work_dir, stdin=stdin))
+        process = self._create(prepare(cmd, work_dir, env, stdin=stdin, loaded=self.loaded, whitelist=self.whitelist))
         process.made_by(self._maker, self.secrets.mask_text(process.command))
         self._remember(process)
         return process
@@ -328,36 +284,6 @@ class CommandExecutor(ABC):
                 oom_killed=process.oom_killed,
                 secrets=self.secrets,
             )
-
-
-def make_executor(loaded: LoadedEntry, *, whitelist: Whitelist | None = None, container: Any = None) -> CommandExecutor:
-    """Return an executor of the kind that an entry names.
-
-    Raises:
-        InvalidArgument: when a container is given for an entry that is not `exec.docker` (the caller's fault).
-    """
-    # The kinds are loaded on use: the engines' libraries are heavy.
-    from pytest_sandbox.entries.model import DockerEntry
-
-    if isinstance(loaded.entry, DockerEntry):
-        from pytest_sandbox.commands.docker import DockerExecutor
-
-        return DockerExecutor(loaded, whitelist=whitelist, container=container)
-    if container is not None:
-        raise InvalidArgument("container", container, f'none: entry "{loaded.id}" is of kind exec.native')
-    from pytest_sandbox.commands.native import NativeExecutor
-
-    return NativeExecutor(loaded, whitelist=whitelist)
-
-
-def _input(stdin: Stdin | None) -> bytes | None:
-    if stdin is None:
-        return None
-    if isinstance(stdin, str):
-        return stdin.encode("utf-8", "surrogateescape")
-    if isinstance(stdin, bytes | bytearray | memoryview):
-        return bytes(stdin)
-    raise InvalidArgument("stdin", stdin, "bytes, a text, or None for an empty input")
 
 
 def _close_all() -> None:

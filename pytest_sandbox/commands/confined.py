@@ -17,7 +17,7 @@ import warnings
 from pathlib import Path
 from typing import Final
 
-from pytest_sandbox.commands.base import Prepared
+from pytest_sandbox.commands.calls import Prepared
 from pytest_sandbox.commands.native_process import NativeProcess
 from pytest_sandbox.commands.workdir import fd_path
 from pytest_sandbox.entries.model import Confine, NativeEntry

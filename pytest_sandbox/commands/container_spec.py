@@ -7,7 +7,7 @@ import posixpath
 from pathlib import Path
 from typing import Final
 
-from pytest_sandbox.commands.base import Prepared
+from pytest_sandbox.commands.calls import Prepared
 from pytest_sandbox.commands.whitelist import Whitelist
 from pytest_sandbox.engines.owner import KEPT_LABEL
 from pytest_sandbox.engines.spec import ContainerSpec, Mount

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from pytest_sandbox.commands.base import CommandExecutor, Prepared
+from pytest_sandbox.commands.base import CommandExecutor
+from pytest_sandbox.commands.calls import Prepared
 from pytest_sandbox.commands.container_spec import container_spec, container_work_dir, is_inside
 from pytest_sandbox.commands.docker_process import ContainerProcess
 from pytest_sandbox.commands.engines import engine_for

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from pytest_sandbox.commands.attached import AttachedProcess
-from pytest_sandbox.commands.base import Prepared
+from pytest_sandbox.commands.calls import Prepared
 from pytest_sandbox.engines.attachment import PipeAttachment
 from pytest_sandbox.engines.base import Created, Engine
 from pytest_sandbox.errors import CommandNotStarted, ContainerGone, EngineError, EngineRefused, InvalidCommand

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from pytest_sandbox.commands.streams import Excerpt
+from pytest_sandbox.commands.records import Excerpt
 
 __all__ = ["MASK", "Secrets"]
 

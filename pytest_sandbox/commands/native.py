@@ -7,7 +7,8 @@ import sys
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
-from pytest_sandbox.commands.base import CommandExecutor, Prepared
+from pytest_sandbox.commands.base import CommandExecutor
+from pytest_sandbox.commands.calls import Prepared
 from pytest_sandbox.commands.native_process import NativeProcess
 from pytest_sandbox.commands.programs import find_program
 from pytest_sandbox.commands.whitelist import Whitelist

@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import functools
 import os
 import signal
-import struct
 import subprocess
-import termios
 import threading
 import time
 import weakref
-from typing import Any, Final
+from typing import IO, Final
 
-from pytest_sandbox.commands.base import Prepared
+from pytest_sandbox.commands.calls import Prepared
 from pytest_sandbox.commands.metering import Peak
+from pytest_sandbox.commands.output_pipe import OutputPipe
 from pytest_sandbox.commands.process import Process
 from pytest_sandbox.commands.pump import READ, WRITE, pump
-from pytest_sandbox.commands.streams import CHUNK, Output
 from pytest_sandbox.commands.workdir import fd_path
 from pytest_sandbox.entries.model import NativeEntry
 from pytest_sandbox.errors import CommandNotStarted
@@ -36,50 +33,8 @@ __all__ = ["NativeProcess"]
 
 _DRAIN: Final = 0.5
 """Seconds that a pipe stays open after the exit, when somebody out of reach holds its other end."""
-_SMALL_PIPE: Final = 64 * 1024
 
 _live: weakref.WeakSet[NativeProcess] = weakref.WeakSet()
-
-
-class _Pipe:
-    """Our end of a pipe that the process writes to, and the output that it fills."""
-
-    __slots__ = ("chunk", "file", "handler", "left", "output", "watched")
-
-    def __init__(self, file: Any, output: Output, handler: Any) -> None:
-        self.file = file
-        self.output = output
-        self.handler = handler
-        self.chunk = _SMALL_PIPE
-        self.left = -1
-        """Bytes that were in the pipe when the process exited, and have not been read; -1 before."""
-        self.watched = False
-
-    def watch(self) -> None:
-        if not self.watched and not self.output.ended:
-            pump().watch(self.file.fileno(), READ, self.handler)
-            self.watched = True
-
-    def unwatch(self) -> None:
-        if self.watched:
-            pump().unwatch(self.file.fileno())
-            self.watched = False
-
-    def end(self) -> None:
-        self.unwatch()
-        self.file.close()
-        self.output.end()
-
-    def enlarge(self) -> None:
-        """Make the pipe larger: worth it only for a process that fills it."""
-        self.chunk = CHUNK
-        with contextlib.suppress(OSError):  # more than this user may have; then the pipe stays as it is
-            fcntl.fcntl(self.file.fileno(), fcntl.F_SETPIPE_SZ, CHUNK)
-
-    def content(self) -> int:
-        """Return how many bytes are in the pipe."""
-        buffer = fcntl.ioctl(self.file.fileno(), termios.FIONREAD, b"\0\0\0\0")
-        return int(struct.unpack("i", buffer)[0])
 
 
 class NativeProcess(Process):
@@ -92,11 +47,8 @@ class NativeProcess(Process):
         self._work_dir = work_dir
         self._popen: subprocess.Popen[bytes] | None = None
         self._pidfd = -1
-        self._pipes: list[_Pipe] = []
-        self._pending: memoryview | None = None
+        self._pipes: list[OutputPipe] = []
         self._stdin_watched = False
-        self._stdin_error = False
-        self._close_after = False
         self._drain_until = 0.0
         self._cpu: float | None = None
         self._peak: Peak | None = None
@@ -131,7 +83,7 @@ class NativeProcess(Process):
             ):
                 assert file is not None
                 os.set_blocking(file.fileno(), False)
-                pipe = _Pipe(file, output, handler)
+                pipe = OutputPipe(file, output, handler)
                 output.resume = functools.partial(self._resume, pipe)
                 self._pipes.append(pipe)
                 pipe.watch()
@@ -172,96 +124,51 @@ class NativeProcess(Process):
     def _on_stderr(self) -> None:
         self._on_output(self._pipes[1])
 
-    def _on_output(self, pipe: _Pipe) -> None:
+    def _on_output(self, pipe: OutputPipe) -> None:
         with self._condition:
             if pipe.output.ended:
                 return
-            room = pipe.output.room()
-            if not room:
-                pipe.unwatch()
+            moved = pipe.pull()
+            if moved is None:
                 return
-            try:
-                data = os.read(pipe.file.fileno(), min(room, pipe.chunk))
-            except BlockingIOError:
-                return
-            if data:
-                pipe.output.feed(data)
-                if len(data) == pipe.chunk < CHUNK:
-                    pipe.enlarge()
-                pipe.left -= len(data)
-            if not data or self._drained(pipe):
+            if not moved or self._drained(pipe):
                 pipe.end()
                 self._check_finished()
             self._condition.notify_all()
 
-    def _empty(self, pipe: _Pipe) -> None:
-        """Take over what the process has left in a pipe when it exited; a pipe is small."""
-        if pipe.output.ended:
-            return
-        pipe.left = pipe.content()
-        with contextlib.suppress(BlockingIOError):
-            while pipe.left > 0 and (data := os.read(pipe.file.fileno(), pipe.left)):
-                pipe.left -= len(data)
-                pipe.output.feed(data)
-
-    def _resume(self, pipe: _Pipe) -> None:
+    def _resume(self, pipe: OutputPipe) -> None:
         if self._drained(pipe):
             pipe.end()
             self._check_finished()
         else:
             pipe.watch()
 
-    def _drained(self, pipe: _Pipe) -> bool:
+    def _drained(self, pipe: OutputPipe) -> bool:
         """Return whether what the process has written is read, and all that keeps the pipe open is out of reach."""
         return self._exited_at > 0 and pipe.left <= 0 and time.monotonic() >= self._drain_until
 
     # -- input ------------------------------------------------------------------------------------------------
 
-    def _write(self, data: memoryview) -> None:
-        with self._condition:
-            # Several threads may write; one after the other.
-            self._wait_for(lambda: self._pending is None or self._returncode is not None)
-            self._pending = data
-            self._push()
-            self._wait_for(lambda: self._pending is None or self._returncode is not None)
-            if self._stdin_error or self._pending is not None:
-                self._pending = None
-                raise BrokenPipeError
-
-    def _write_soon(self, data: bytes) -> None:
-        with self._condition:
-            self._close_after = True
-            self._pending = memoryview(data)
-            self._push()
-
     def _push(self) -> None:
-        """Write what goes into the pipe now, and have the pump write the rest."""
         stdin = self._popen.stdin if self._popen is not None else None
         if stdin is None or stdin.closed:
-            self._stdin_error = self._pending is not None
-            self._pending = None
+            self._input.drop()
             return
-        try:
-            while self._pending is not None:
-                if not len(self._pending):
-                    self._pending = None
-                    break
-                written = os.write(stdin.fileno(), self._pending[:CHUNK])
-                self._pending = self._pending[written:]
-        except BlockingIOError:
+        fd = stdin.fileno()
+        if not self._input.push(lambda data: os.write(fd, data)):
             if not self._stdin_watched:
                 self._stdin_watched = True
-                pump().watch(stdin.fileno(), WRITE, self._on_writable)
+                pump().watch(fd, WRITE, self._on_writable)
             return
-        except OSError:
-            self._stdin_error = True
-            self._pending = None
         if self._stdin_watched:
             self._stdin_watched = False
-            pump().unwatch(stdin.fileno())
-        if self._close_after or self._stdin_error:
+            pump().unwatch(fd)
+        if self._input.is_over:
             self._close_stdin()
         self._condition.notify_all()
+
+    def _reads_no_more(self) -> bool:
+        return self._returncode is not None
 
     def _on_writable(self) -> None:
         with self._condition:
@@ -302,12 +209,11 @@ class NativeProcess(Process):
             if self._peak is not None:
                 self._peak.ended = True
             self._reaped()
-            self._stdin_error = self._stdin_error or self._pending is not None
-            self._pending = None
+            self._input.drop()
             self._close_stdin()
             self._drain_until = time.monotonic() + _DRAIN
             for pipe in self._pipes:
-                self._empty(pipe)
+                pipe.empty()
             pump().call_at(self._drain_until, self._end_drain)
             self._exited(code if code >= 0 else 128 - code, -code if code < 0 else None)
 
@@ -353,7 +259,7 @@ class NativeProcess(Process):
         self._condition = threading.Condition(threading.Lock())
         self._state = "closed"
         self._discard()
-        files = [pipe.file for pipe in self._pipes]
+        files: list[IO[bytes] | None] = [pipe.file for pipe in self._pipes]
         if self._popen is not None:
             files.append(self._popen.stdin)
             # Or else the child would try to reap what is not its own.

@@ -7,28 +7,25 @@ import os
 import signal
 import threading
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Final, Literal, Self
+from abc import abstractmethod
+from typing import Final, Self
 
-from pytest_sandbox.commands.records import CommandRecord
-from pytest_sandbox.commands.result import signal_name
-from pytest_sandbox.commands.streams import Output, Stream, wait_pressing
-from pytest_sandbox.errors import EngineError, InvalidArgument, ProcessStateError, ProcessTimeout, SandboxError
+from pytest_sandbox.commands.input import Input
+from pytest_sandbox.commands.lifecycle import Lifecycle
+from pytest_sandbox.commands.output import Output
+from pytest_sandbox.commands.streams import Stream
+from pytest_sandbox.errors import EngineError, InvalidArgument, ProcessStateError, ProcessTimeout
 from pytest_sandbox.limits import check_seconds
-from pytest_sandbox.observing import Ended, tell
 from pytest_sandbox.processes.makers import Maker, making
-from pytest_sandbox.result import Usage, printable
+from pytest_sandbox.result import printable
 
-__all__ = ["KILL_TIMEOUT", "Process", "State"]
-
-State = Literal["created", "running", "exited", "closed"]
+__all__ = ["KILL_TIMEOUT", "Process"]
 
 KILL_TIMEOUT: Final = 5.0
 """Seconds that the kernel or an engine is given to let a killed process go."""
 
 
-class Process(ABC):
+class Process(Lifecycle):
     """A command that was created by `CommandExecutor.exec`; a context manager that closes it.
 
     Attributes:
@@ -37,27 +34,13 @@ class Process(ABC):
     """
 
     def __init__(self, *, command: str, entry: str, output_limit: int, grace_period: float) -> None:
-        self.command = command
-        self.entry = entry
+        super().__init__(command=command, entry=entry, output_limit=output_limit)
         self.grace_period = grace_period
         self.oom_killed = False
-        self._condition = threading.Condition(threading.Lock())
         self._life = threading.RLock()
         self._owner = os.getpid()
-        self._state: State = "created"
-        self._stdout = Output("stdout", output_limit)
-        self._stderr = Output("stderr", output_limit)
-        self.record = CommandRecord(command, self._stdout.excerpt, self._stderr.excerpt)
-        self._returncode: int | None = None
-        self._signal: str | None = None
-        self._failure: SandboxError | None = None
-        self._started_at = 0.0
-        self._exited_at = 0.0
-        self._stdin_open = True
-        self._finished = False
-        self._when_finished: list[Callable[[], None]] = []
+        self._input = Input()
         self._maker: Maker | None = None
-        self._shown = ""
 
     # -- what a backend provides ------------------------------------------------------------------------------
 
@@ -75,16 +58,12 @@ class Process(ABC):
         """Deliver a signal; called without the lock while the process runs."""
 
     @abstractmethod
-    def _write(self, data: memoryview) -> None:
-        """Write all of the data to standard input, blocking; called without the lock.
-
-        Raises:
-            BrokenPipeError: when the program does not read any more.
-        """
+    def _push(self) -> None:
+        """Write what `_input` has as far as the program takes it now, and see to the rest; called with the lock held."""
 
     @abstractmethod
-    def _write_soon(self, data: bytes) -> None:
-        """Write the data in the background, and then signal the end of input; whether the program reads it does not matter."""
+    def _reads_no_more(self) -> bool:
+        """Return whether the input is gone for good; called with the lock held."""
 
     @abstractmethod
     def _close_stdin(self) -> None:
@@ -98,27 +77,7 @@ class Process(ABC):
     def _discard(self) -> None:
         """Free what a process holds that was never started."""
 
-    def _usage(self) -> Usage:
-        return Usage(wall=self.duration, output=self._stdout.total + self._stderr.total)
-
     # -- what users call --------------------------------------------------------------------------------------
-
-    @property
-    def returncode(self) -> int | None:
-        """The exit code as a shell reports it (128 + n for signal n), or None while there is none."""
-        return self._returncode
-
-    @property
-    def signal_name(self) -> str | None:
-        """The name of the signal that has ended the program, such as "SIGKILL", or None."""
-        return self._signal
-
-    @property
-    def duration(self) -> float:
-        """Seconds from the start to the exit, or to now; 0 before the start."""
-        if not self._started_at:
-            return 0.0
-        return (self._exited_at or time.monotonic()) - self._started_at
 
     def start(self) -> None:
         """Start the program.
@@ -300,75 +259,33 @@ class Process(ABC):
             with contextlib.suppress(ProcessLookupError, EngineError):
                 self._send_signal(signal.SIGKILL)
 
-    def wait_finished(self, timeout: float | None) -> bool:
-        """Wait until it has exited and all output is there; return whether that is so."""
+    def write_soon(self, data: bytes) -> None:
+        """Write the data in the background, and then signal the end of input; whether the program reads it does not matter."""
         with self._condition:
-            return self._condition.wait_for(lambda: self._finished, timeout)
-
-    @property
-    def failure(self) -> SandboxError | None:
-        """Why nobody knows how it has ended, or None."""
-        return self._failure
-
-    def when_finished(self, callback: Callable[[], None]) -> None:
-        """Call the callback once it has finished, from any thread and with the lock held."""
-        with self._condition:
-            if self._finished:
-                callback()
-            else:
-                self._when_finished.append(callback)
-
-    # -- what backends call, with the lock held ----------------------------------------------------------------
-
-    def _exited(self, code: int, signal_number: int | None = None) -> None:
-        """Note how the program has ended."""
-        self._exited_at = time.monotonic()
-        self._returncode = code
-        self._signal = None if signal_number is None else signal_name(signal_number)
-        record = self.record
-        record.exit_code, record.signal, record.duration = code, self._signal, self.duration
-        self._stdin_open = False
-        if self._state == "running":
-            self._state = "exited"
-        self._check_finished()
-        self._condition.notify_all()
-
-    def _failed(self, error: SandboxError) -> None:
-        """Note that nobody knows how the program has ended."""
-        self._failure = error
-        self.record.error = str(error)
-        self._exited_at = time.monotonic()
-        self._stdin_open = False
-        self._stdout.end()
-        self._stderr.end()
-        self._finish()
-        self._condition.notify_all()
-
-    def _wait_for(self, predicate: Callable[[], bool], timeout: float | None = None) -> bool:
-        """Wait, with the lock held, for something that the process may be too stuck in its output to do."""
-        return wait_pressing(self._condition, (self._stdout, self._stderr), predicate, timeout)
-
-    def _has_ended(self) -> bool:
-        return self._returncode is not None or self._failure is not None
-
-    def _check_finished(self) -> None:
-        """Note that everything is there, when it is."""
-        if self._returncode is not None and self._stdout.ended and self._stderr.ended:
-            self._finish()
-            self._condition.notify_all()
-
-    def _finish(self) -> None:
-        if self._finished:
-            return
-        self._finished = True
-        if self._returncode is not None:
-            self.record.usage = usage = self._usage()
-            tell(lambda: Ended("command", self.entry, self._shown, usage))
-        callbacks, self._when_finished = self._when_finished, []
-        for callback in callbacks:
-            callback()
+            self._input.ends_after = True
+            self._input.pending = memoryview(data)
+            self._push()
 
     # -- helpers ----------------------------------------------------------------------------------------------
+
+    def _write(self, data: memoryview) -> None:
+        """Write all of the data to standard input, blocking.
+
+        Raises:
+            BrokenPipeError: when the program does not read any more.
+        """
+        with self._condition:
+            # Several threads may write; one after the other.
+            self._wait_for(self._may_write)
+            self._input.pending = data
+            self._push()
+            self._wait_for(self._may_write)
+            if self._input.failed or self._input.pending is not None:
+                self._input.pending = None
+                raise BrokenPipeError
+
+    def _may_write(self) -> bool:
+        return self._input.pending is None or self._reads_no_more()
 
     def _end(self, *, force: bool) -> None:
         if not force and not self._has_ended():
@@ -390,18 +307,6 @@ class Process(ABC):
             output.taken = True
             other = self._stderr if output is self._stdout else self._stdout
             return Stream(output, other, self._condition, self.command, lambda: self._state)
-
-    def _check_started(self, operation: str) -> None:
-        if self._state == "created":
-            raise ProcessStateError(operation, self.command, "is not started", "call start() first")
-        if self._state == "closed":
-            raise ProcessStateError(operation, self.command, "is closed", "create another with exec()")
-
-    def _check_running(self, operation: str) -> None:
-        self._check_started(operation)
-        if self._has_ended():
-            code = "" if self._returncode is None else f" with {self._returncode}"
-            raise ProcessStateError(operation, self.command, f"has exited{code}", "do so while it runs")
 
 
 def _as_bytes(data: object) -> memoryview:

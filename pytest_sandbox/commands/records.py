@@ -3,11 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-from pytest_sandbox.commands.streams import Excerpt
 from pytest_sandbox.result import Usage
 
-__all__ = ["CommandRecord"]
+__all__ = ["CommandRecord", "Excerpt"]
+
+_EXCERPT: Final = 8 * 1024
+"""Bytes that are kept of the beginning of a stream, and of its end."""
+
+
+class Excerpt:
+    """The first and the last bytes of a stream, kept for failure reports whatever becomes of the rest."""
+
+    __slots__ = ("head", "tail", "total")
+
+    def __init__(self) -> None:
+        self.head = b""
+        self.tail = b""
+        self.total = 0
+
+    def add(self, chunk: bytes) -> None:
+        """Note the next bytes of the stream."""
+        missing = _EXCERPT - len(self.head)
+        self.total += len(chunk)
+        if missing > 0:
+            self.head += chunk[:missing]
+            chunk = chunk[missing:]
+        if chunk:
+            self.tail = chunk[-_EXCERPT:] if len(chunk) >= _EXCERPT else (self.tail + chunk)[-_EXCERPT:]
+
+    @property
+    def omitted(self) -> int:
+        """Bytes between head and tail that were not kept."""
+        return self.total - len(self.head) - len(self.tail)
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ import weakref
 from typing import Any, Final
 
 from pytest_sandbox.commands.attached import AttachedProcess
-from pytest_sandbox.commands.base import Prepared
+from pytest_sandbox.commands.calls import Prepared
 from pytest_sandbox.commands.whitelist import Whitelist
 from pytest_sandbox.engines.attachment import ExecAttachment
 from pytest_sandbox.engines.base import Engine

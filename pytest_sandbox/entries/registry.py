@@ -119,7 +119,7 @@ class EntryRegistry:
 
     def make(self, loaded: LoadedEntry, *, whitelist: Whitelist | None = None, container: Any = None) -> CommandExecutor:
         """Return a new executor for an entry that may differ from the loaded one, such as a tightened one."""
-        from pytest_sandbox.commands.base import make_executor
+        from pytest_sandbox.commands.kinds import make_executor
 
         if whitelist is None:
             whitelist = self._whitelists.get(loaded.id)

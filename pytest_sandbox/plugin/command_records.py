@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from pytest_sandbox.commands.masking import Secrets
-from pytest_sandbox.commands.records import CommandRecord
-from pytest_sandbox.commands.streams import Excerpt
+from pytest_sandbox.commands.records import CommandRecord, Excerpt
 from pytest_sandbox.plugin.usage import in_words
 from pytest_sandbox.result import printable
 

@@ -633,7 +633,7 @@ def test_a_forked_child_neither_disturbs_nor_kills(make_native: MakeNative) -> N
 
 
 def make_fresh(shell: CommandExecutor) -> CommandExecutor:
-    from pytest_sandbox.commands.base import make_executor
+    from pytest_sandbox.commands.kinds import make_executor
 
     return make_executor(shell.loaded)
 

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_sandbox.commands import CommandExecutor
-from pytest_sandbox.commands.streams import Excerpt
+from pytest_sandbox.commands.records import Excerpt
 from pytest_sandbox.errors import CommandNotStarted, InvalidArgument, ProcessStateError
 
 MakeNative = Callable[..., CommandExecutor]

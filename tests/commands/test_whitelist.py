@@ -111,7 +111,7 @@ def guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandExecutor:
     def touched(*_: Any) -> Any:
         raise Unstartable
 
-    monkeypatch.setattr("pytest_sandbox.commands.base.split_words", touched)
+    monkeypatch.setattr("pytest_sandbox.commands.calls.split_words", touched)
     entry = NativeEntry(name="shell", default_work_dir=str(tmp_path), command_whitelist=ALLOWED)
     return EntryRegistry.of(entry, namespace="app").get("app:shell")
 

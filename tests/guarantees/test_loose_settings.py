@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from pytest_sandbox import DockerEntry, NativeEntry
-from pytest_sandbox.commands.base import Prepared
+from pytest_sandbox.commands.calls import Prepared
 from pytest_sandbox.commands.docker import DockerExecutor
 from pytest_sandbox.commands.native import NativeExecutor
 from pytest_sandbox.commands.native_process import NativeProcess
