@@ -205,7 +205,7 @@ def test_prototypes_and_constructors_are_frozen(run: Run) -> None:
         }
         for (const sample of [function () {}, async () => {}, function* () {}, async function* () {}, [].values(), new Map().keys(), new Set().keys(),
             'a'[Symbol.iterator](), 'a'.matchAll(/a/g), [].values().map((x) => x),
-            generator, asyncGenerator]) {
+            new Intl.Segmenter('en').segment('a'), new Intl.Segmenter('en').segment('a')[Symbol.iterator](), generator, asyncGenerator]) {
           check(Object.getPrototypeOf(sample), Object.prototype.toString.call(sample));
           check(Object.getPrototypeOf(Object.getPrototypeOf(sample)), `${Object.prototype.toString.call(sample)} twice`);
         }
@@ -233,6 +233,7 @@ def test_prototypes_and_constructors_are_frozen(run: Run) -> None:
         "String.prototype.slice = () => 1; return 'ab'.slice(1) === 1 ? 1 : undefined",
         "Object.assign(Object.prototype, { polluted: 1 }); return ({}).polluted",
         "Reflect.set(Object.prototype, 'polluted', 1); return ({}).polluted",
+        "const segments = () => Object.getPrototypeOf(new Intl.Segmenter().segment('a')); segments().polluted = 1; return segments().polluted",
     ],
 )
 def test_builtins_cannot_be_changed(executor: SnippetExecutor, change: str) -> None:
@@ -240,6 +241,21 @@ def test_builtins_cannot_be_changed(executor: SnippetExecutor, change: str) -> N
     assert result.output == "begun\n"
     assert result.value is None, "the change took effect"
     assert result.ok or (result.error is not None and result.error.name == "TypeError"), result
+
+
+def test_a_segmenter_is_as_usual(run: Run) -> None:
+    code = """
+        const { segment } = Intl.Segmenter.prototype;
+        const refused = [];
+        for (const self of [undefined, {}, new Intl.Locale('en')]) {
+          try { Reflect.apply(segment, self, ['a']); refused.push('nothing') } catch (error) { refused.push(error instanceof TypeError) }
+        }
+        try { new segment('a'); refused.push('nothing') } catch (error) { refused.push(error instanceof TypeError) }
+        const words = new Intl.Segmenter('en', { granularity: 'word' }).segment('to be');
+        const first = words[Symbol.iterator]().next().value;
+        return [segment.name, segment.length, refused, [...words].map(each => each.segment), words.containing(3).segment, first.index, first.isWordLike];
+    """
+    assert run(code) == ["segment", 1, [True] * 4, ["to", " ", "be"], "be", 0, True]
 
 
 @pytest.mark.difference("stack-formatter")

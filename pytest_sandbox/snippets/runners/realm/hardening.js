@@ -82,14 +82,33 @@ const LATE = new Set([Math, RegExp, TheError, ThePromise, DataView.prototype, It
 function hiddenPrototypes() {
   const generator = function* () {};
   const asyncGenerator = async function* () {};
-  const segments = new Intl.Segmenter("en").segment("");
   const samples = [
     function () {}, async function () {}, generator, generator(), generator.prototype, asyncGenerator, asyncGenerator(),
     asyncGenerator.prototype, [].values(), new Map().entries(), new Set().values(), ""[Symbol.iterator](), "".matchAll(/x/g),
-    [].values().map((x) => x), Iterator.from({ next() {} }), segments, segments[Symbol.iterator](),
+    [].values().map((x) => x), Iterator.from({ next() {} }),
   ];
   const isLate = (prototype) => LATE.has(prototype);
   return [typedArrayPrototype, ...samples.map(getPrototypeOf).filter((prototype) => !isLate(prototype))];
+}
+
+// Two more are reached by this method alone. The first segmenter of a process costs more than all the rest of the realm, so they
+// are hardened when a snippet has the first one, before it gets to see what the method returns.
+function hardenSegmentsAtFirstUse() {
+  const { prototype } = Intl.Segmenter;
+  const original = prototype.segment;
+  let isDone = false;
+  const { segment } = {
+    segment(input) {
+      const segments = apply(original, this, [input]);
+      if (!isDone) {
+        hardenPrototype(getPrototypeOf(segments[Symbol.iterator]()));
+        hardenPrototype(getPrototypeOf(segments));
+        isDone = true;
+      }
+      return segments;
+    },
+  };
+  defineProperty(prototype, "segment", { value: segment });
 }
 
 const hardened = new Set();
@@ -109,6 +128,7 @@ function hardenNew(holder) {
 // The first half can be kept in a snapshot.
 function hardenEarly() {
   blockCodeGeneration();
+  hardenSegmentsAtFirstUse();
   hiddenPrototypes().forEach(hardenPrototype);
   freeze(typedArrayPrototype.constructor);
   hardenNew(global);
