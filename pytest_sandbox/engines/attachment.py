@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
+import signal
 import socket
 import subprocess
 import time
@@ -59,6 +60,13 @@ class Attachment(ABC):
     @abstractmethod
     def end_input(self) -> None:
         """Close standard input: the other side reads the end of file."""
+
+    @abstractmethod
+    def hang_up(self) -> None:
+        """Let both streams come to their end for whoever reads them; from any thread, as nothing is closed under a reader's hands.
+
+        An engine or its client can be stuck, and would hold the streams open for longer than what it runs.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -165,6 +173,12 @@ class SocketAttachment(Attachment):
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_WR)
 
+    def hang_up(self) -> None:
+        connection = self._socket
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         connection, self._socket = self._socket, None
         if connection is not None:
@@ -221,6 +235,12 @@ class PipeAttachment(Attachment):
         if self._input is not None and self.process.stdin is not None:
             self._input = None
             self.process.stdin.close()
+
+    def hang_up(self) -> None:
+        # The pipes end with those who hold them: the client and all that it started.
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
 
     def close(self) -> None:
         self._open.clear()

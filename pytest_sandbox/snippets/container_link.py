@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from typing import Final, Literal
 
@@ -16,9 +17,12 @@ from pytest_sandbox.processes import makers
 from pytest_sandbox.processes.tree import is_stopped
 from pytest_sandbox.processes.usage import Sample
 from pytest_sandbox.snippets.link import Death, Link
-from pytest_sandbox.snippets.threads import start_thread
+from pytest_sandbox.snippets.threads import BREATH, start_thread
 
 __all__ = ["ContainerLink", "Removals", "StartingContainer"]
+
+_HELLO: Final = b"H{}\n"
+"""What a runner waits for before it says that it is ready, see `runners/container.mjs`."""
 
 _WAIT: Final = 2.0
 """Seconds that the engine may take to say how a container ended."""
@@ -38,6 +42,7 @@ class Removals:
             self._pending += 1
 
         def work() -> None:
+            time.sleep(BREATH)
             try:
                 with contextlib.suppress(EngineError):
                     self._engine.remove(container)
@@ -124,22 +129,26 @@ class ContainerLink:
         return Sample(memory=stats.memory, cpu=stats.cpu)
 
     def interrupt(self) -> None:
-        """Kill the container, and wait for nothing."""
-
-        def work() -> None:
-            with contextlib.suppress(EngineError):
-                self._engine.kill(self._container)
-
-        start_thread(work)
+        """Begin to remove the container, and wait for nothing: its streams are at their end now, whatever its engine is doing."""
+        if self._lock.acquire(blocking=False):  # else it is being ended already
+            try:
+                if self._death is None:
+                    self._death = Death("by our kill")
+                    self._removals.remove(self._container)
+            finally:
+                self._lock.release()
+        self._attachment.hang_up()
 
     def end(self) -> Death:
         """Find out how the container ended if it did, kill it if not, and remove it."""
         with self._lock:
-            if self._death is None:
-                self._death = self._how_it_ended() if self.has_ended() else Death("by our kill")
-                self._attachment.close()
-                with contextlib.suppress(EngineError):
-                    self._engine.remove(self._container)
+            if self._death is not None:
+                self._attachment.close()  # an interruption leaves that to us
+                return self._death
+            self._death = self._how_it_ended() if self.has_ended() else Death("by our kill")
+            self._attachment.close()
+            with contextlib.suppress(EngineError):
+                self._engine.remove(self._container)
             return self._death
 
     def end_soon(self) -> None:
@@ -198,7 +207,9 @@ class StartingContainer:
                 created = self._engine.create(self._spec)
             container = created.id
             self._on_warnings(created.warnings)
-            link = ContainerLink(self._engine, container, self._engine.open(container), self._removals, self._hint)
+            attachment = self._engine.open(container)
+            link = ContainerLink(self._engine, container, attachment, self._removals, self._hint)
+            attachment.write(_HELLO)
         except BaseException as caught:
             error = caught
             if container is not None:

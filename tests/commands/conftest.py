@@ -15,28 +15,15 @@ from pytest_sandbox.commands import CommandExecutor
 from pytest_sandbox.commands.docker import DockerExecutor
 from pytest_sandbox.commands.whitelist import Whitelist
 from pytest_sandbox.engines.base import Engine
-from pytest_sandbox.engines.detect import detect_engine
 from pytest_sandbox.engines.layers import ImageFile, ImageRecipe
 from pytest_sandbox.entries import DockerEntry, EntryRegistry, NativeEntry
-from pytest_sandbox.errors import EngineUnavailable
+from tests.real_engines import COMBINATIONS, TEST_LABEL, busybox_program, engine_named
 
 MakeNative = Callable[..., CommandExecutor]
 
-COMBINATIONS = {
-    "docker-sdk": ("docker", "socket"),
-    "docker-cli": ("docker", "command line"),
-    "podman-sdk": ("podman", "socket"),
-    "podman-cli": ("podman", "command line"),
-}
-ACROSS = pytest.mark.parametrize("engine_name", ["docker-sdk", "podman-cli"], indirect=True, scope="session")
-"""For what an entry's field means, wherever it is sent: both engines and both transports, but not each with each; that every
-setting of a container arrives over each of the four is tested with the engines."""
-TEST_LABEL = "pytest-sandbox.test"
 TOKEN = secrets.token_hex(8)
 # Within a script, its shell knows all others.
 APPLETS = ("cat", "env", "head", "id", "pwd", "sh", "sleep", "tee", "true", "wc")
-
-_engines: dict[str, Engine | str] = {}
 
 
 @pytest.fixture
@@ -83,27 +70,13 @@ def engine_name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def engine(engine_name: str) -> Engine:
     """One of the four; skipped where it is not, unless the environment says that it must be here."""
-    if engine_name not in _engines:
-        kind, transport = COMBINATIONS[engine_name]
-        try:
-            _engines[engine_name] = detect_engine(kind, transport=transport)  # type: ignore[arg-type]
-        except EngineUnavailable as error:
-            _engines[engine_name] = str(error)
-    found = _engines[engine_name]
-    if isinstance(found, str):
-        if engine_name in os.environ.get("PYTEST_SANDBOX_REQUIRE_ENGINES", "").split(","):
-            pytest.fail(f"PYTEST_SANDBOX_REQUIRE_ENGINES lists {engine_name}: {found}")
-        pytest.skip(f"{engine_name}: {found}")
-    return found
+    return engine_named(engine_name)
 
 
 @pytest.fixture(scope="session")
 def busybox(engine: Engine) -> Iterator[str]:
     """The tag of an image with a shell, on this engine; gone after the tests."""
-    program = shutil.which("busybox")
-    if program is None:
-        pytest.skip("busybox is not installed: apt-get install busybox-static")
-    binary = Path(program).resolve()
+    binary = busybox_program()
     files = {
         "/bin/busybox": ImageFile(binary, 0o755),
         "/etc/passwd": ImageFile(b"root:x:0:0::/:/bin/sh\nnode:x:1000:1000::/:/bin/sh\n", 0o444),

@@ -38,8 +38,9 @@ from pytest_sandbox.errors import (
     ProcessTimeout,
     WorkDirNotAllowed,
 )
+from tests.real_engines import ACROSS, engine_named
 
-from .conftest import ACROSS, Boxes
+from .conftest import Boxes
 
 MIB = 1 << 20
 STRICT: dict[str, Any] = {
@@ -90,8 +91,8 @@ def test_image_is_what_runs_without_its_entrypoint(boxes: Any) -> None:
 
 def test_host_is_the_engine_that_is_used(engine: Engine, busybox: str) -> None:
     other = "podman" if engine.name == "docker" else "docker"
-    url = {"docker": "unix:///var/run/docker.sock", "podman": "unix:///run/podman/podman.sock"}
-    entry = DockerEntry(name="box", image=busybox, host=url[engine.name], auto_remove=True)
+    url = engine_named(f"{engine.name}-sdk").info.endpoint
+    entry = DockerEntry(name="box", image=busybox, host=url, auto_remove=True)
     with EntryRegistry.of(entry) as registry:
         box = registry.get("box")
         assert isinstance(box, DockerExecutor)
@@ -762,8 +763,7 @@ def test_what_cannot_be_killed_is_an_error_before_start(boxes: Any) -> None:
 @ACROSS
 def test_a_container_of_the_docker_sdk_serves(boxes: Any, running: str, engine: Engine) -> None:
     docker = pytest.importorskip("docker")
-    url = {"docker": "unix:///var/run/docker.sock", "podman": "unix:///run/podman/podman.sock"}[engine.name]
-    client = docker.DockerClient(base_url=url)
+    client = docker.DockerClient(base_url=engine_named(f"{engine.name}-sdk").info.endpoint)
     try:
         container = client.containers.get(running)
         assert boxes.make(running=container).run("id -u").check().stdout == "0\n"

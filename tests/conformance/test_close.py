@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -36,13 +37,18 @@ def check_close(executor: SnippetExecutor) -> None:
 def below(but: set[int]) -> list[int]:
     """Return the processes below this one that are not among the given: not the watchdog, which serves all executors.
 
-    Nor one that has not become a program of its own yet: this process waits for that, and stopping it would stop us.
+    Nor one that has not become a program of its own yet: this process waits for that, and stopping it would stop us. Nor the client
+    of an engine that is about something, which can hold a lock that the whole engine waits for; one that is attached holds none.
     """
     found = []
     me = psutil.Process().cmdline()
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            if process.pid not in but and "watchdog" not in str(process.cmdline()) and process.cmdline() != me:
+            line = process.cmdline()
+            at_work = (
+                Path(line[0]).name in ("docker", "podman", "conmon", "runc", "crun") and "--attach" not in line if line else True
+            )
+            if process.pid not in but and "watchdog" not in str(line) and line != me and not at_work:
                 found.append(process.pid)
     return found
 

@@ -18,37 +18,10 @@ from pytest_sandbox.engines.base import Created, Engine
 from pytest_sandbox.engines.detect import detect_engine
 from pytest_sandbox.engines.layers import ImageFile, ImageRecipe
 from pytest_sandbox.engines.spec import ContainerSpec
-from pytest_sandbox.errors import EngineUnavailable
+from tests.real_engines import COMBINATIONS, TEST_LABEL, busybox_program, engine_named
 
-COMBINATIONS = {
-    "docker-sdk": ("docker", "socket"),
-    "docker-cli": ("docker", "command line"),
-    "podman-sdk": ("podman", "socket"),
-    "podman-cli": ("podman", "command line"),
-}
-ACROSS = pytest.mark.parametrize("engine_name", ["docker-sdk", "podman-cli"], indirect=True, scope="session")
-"""For what does not depend on how an engine is spoken to: both engines and both transports, but not each with each."""
-TEST_LABEL = "pytest-sandbox.test"
 TOKEN = secrets.token_hex(8)
 APPLETS = ("cat", "dd", "env", "grep", "head", "id", "ls", "printf", "rm", "sh", "sleep", "touch", "true", "wc", "yes")
-
-_engines: dict[str, Engine | str] = {}
-
-
-def engine_named(name: str) -> Engine:
-    """Return the engine, or skip; fail where the environment says that it must be here."""
-    if name not in _engines:
-        kind, transport = COMBINATIONS[name]
-        try:
-            _engines[name] = detect_engine(kind, transport=transport)  # type: ignore[arg-type]
-        except EngineUnavailable as error:
-            _engines[name] = str(error)
-    found = _engines[name]
-    if isinstance(found, str):
-        if name in os.environ.get("PYTEST_SANDBOX_REQUIRE_ENGINES", "").split(","):
-            pytest.fail(f"PYTEST_SANDBOX_REQUIRE_ENGINES lists {name}: {found}")
-        pytest.skip(f"{name}: {found}")
-    return found
 
 
 @contextlib.contextmanager
@@ -94,15 +67,13 @@ def engine(engine_name: str) -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def busybox_recipe() -> ImageRecipe:
-    busybox = shutil.which("busybox")
-    if busybox is None:
-        pytest.skip("busybox is not installed: apt-get install busybox-static")
+    program = busybox_program()
     files = {
-        "/bin/busybox": ImageFile(Path(busybox).resolve(), 0o755),
+        "/bin/busybox": ImageFile(program, 0o755),
         "/etc/passwd": ImageFile(b"root:x:0:0::/:/bin/sh\nnode:x:1000:1000::/:/bin/sh\n", 0o444),
         "/tmp": ImageFile(None, 0o1777),
     }
-    shell = Path(busybox).resolve().read_bytes()
+    shell = program.read_bytes()
     for applet in APPLETS:
         files[f"/bin/{applet}"] = ImageFile(shell, 0o755)
     config = {"Env": ["PATH=/bin"], "Cmd": ["/bin/true"]}

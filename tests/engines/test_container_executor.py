@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from pytest_sandbox import ExecutorBroken, ExecutorUnavailable, InvalidArgument, Limits, UnsupportedLimit
+from pytest_sandbox import ExecutorBroken, ExecutorClosed, ExecutorUnavailable, InvalidArgument, Limits, UnsupportedLimit
 from pytest_sandbox.engines.base import Engine
 from pytest_sandbox.engines.owner import OWNER_LABEL
+from pytest_sandbox.errors import ContainerGone
+from pytest_sandbox.processes.tree import is_stopped
 from pytest_sandbox.snippets.container import ContainerExecutor
 from pytest_sandbox.snippets.container_settings import ignored_settings
-
-from .conftest import ACROSS, COMBINATIONS
+from tests.real_engines import ACROSS, COMBINATIONS
 
 MIB = 1024 * 1024
 Make = Callable[..., ContainerExecutor]
@@ -353,6 +356,29 @@ def test_no_container_is_left_when_an_executor_is_closed_or_its_process_ends(eng
     while left := engine.find(f"{OWNER_LABEL}={owner}"):
         assert time.monotonic() < deadline, left
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize("engine_name", ["docker-cli", "podman-cli"], indirect=True, scope="session")
+def test_a_client_that_is_stuck_holds_no_execution_of_a_closed_executor(make: Make, engine: Engine) -> None:
+    executor = make()
+    begun = threading.Event()
+    with ThreadPoolExecutor(1) as other:
+        code = "await codemode.begun(); await new Promise(() => {})"
+        ending = other.submit(executor.execute, code, {"begun": begun.set}, timeout=None)
+        assert begun.wait(60)
+        (runner,) = executor._pool._lent
+        link: Any = runner._link
+        client = link._attachment.process
+        client.send_signal(signal.SIGSTOP)
+        try:
+            while not is_stopped(client.pid):
+                time.sleep(0.001)
+            executor.close()
+            assert isinstance(ending.exception(10), ExecutorClosed)
+        finally:
+            client.send_signal(signal.SIGCONT)
+    with pytest.raises(ContainerGone):
+        engine.inspect(link._container)
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ from pytest_sandbox.engines.cli import CliEngine
 from pytest_sandbox.engines.layers import ImageRecipe
 from pytest_sandbox.engines.owner import OWNER_LABEL, sweep
 from pytest_sandbox.engines.spec import ContainerSpec
+from tests.real_engines import engine_named
 
-from .conftest import engine_named, podman_service
+from .conftest import podman_service
 
 
 @pytest.fixture

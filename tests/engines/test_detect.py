@@ -23,8 +23,9 @@ from pytest_sandbox.engines.layers import ImageFile, ImageRecipe
 from pytest_sandbox.engines.sdk import SdkEngine
 from pytest_sandbox.engines.spec import ContainerSpec
 from pytest_sandbox.errors import EngineError, EngineGone, EngineTimeout, EngineUnavailable
+from tests.real_engines import COMBINATIONS, TEST_LABEL, busybox_program, engine_named
 
-from .conftest import COMBINATIONS, TEST_LABEL, TOKEN, Containers, engine_named
+from .conftest import TOKEN, Containers
 
 
 def program(folder: Path, name: str, text: str) -> Path:
@@ -109,11 +110,8 @@ class Relay:
 def small_image() -> Iterator[str]:
     """An image on Docker that has ``cat`` and nothing else."""
     engine = engine_named("docker-sdk")
-    busybox = shutil.which("busybox")
-    if busybox is None:
-        pytest.skip("busybox is not installed: apt-get install busybox-static")
     tag = f"localhost/pytest-sandbox-test/cat:{TOKEN}"
-    recipe = ImageRecipe(files={"/bin/cat": ImageFile(Path(busybox).resolve(), 0o755)}, architecture=os.uname().machine)
+    recipe = ImageRecipe(files={"/bin/cat": ImageFile(busybox_program(), 0o755)}, architecture=os.uname().machine)
     engine.load(recipe.archive(tag, {TEST_LABEL: TOKEN}))
     yield tag
     engine.remove_image(tag)
@@ -249,7 +247,7 @@ def test_an_unknown_name_says_so_with_a_near_miss_and_its_source(nowhere: dict[s
 def test_a_client_whose_daemon_is_down_is_unavailable_with_that_reason(nowhere: dict[str, str], tmp_path: Path) -> None:
     docker = shutil.which("docker")
     if docker is None:
-        pytest.skip("the docker command is not installed")
+        pytest.skip("docker command: not on PATH")
     with pytest.raises(EngineUnavailable) as caught:
         detect_engine(docker, host=f"unix://{tmp_path}/down.sock", environ=nowhere)
     assert len(caught.value.tried) == 1

@@ -10,6 +10,7 @@ import shutil
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from pytest_sandbox.engines.base import Engine
 from pytest_sandbox.engines.cli import CliEngine
 from pytest_sandbox.engines.spec import ContainerSpec, Mount, Ulimit
 from pytest_sandbox.errors import ContainerGone, EngineRefused, EngineTimeout, ImageNotFound
+from tests.real_engines import TEST_LABEL
 
-from .conftest import Containers
+from .conftest import TOKEN, Containers
 
 MIB = 1024 * 1024
 
@@ -52,6 +54,24 @@ def test_it_says_who_answers(engine: Engine, engine_name: str) -> None:
 
 def test_both_streams_and_the_exit_code_come_back(containers: Containers) -> None:
     assert containers.run("echo out; echo err >&2; exit 7") == (7, "out\n", "err\n")
+
+
+def test_streams_that_are_hung_up_are_at_their_end_for_whoever_waits_for_them(engine: Engine, containers: Containers) -> None:
+    created = containers.create("cat; echo ready; exec sleep 1000", stdin=True)
+    streams = engine.open(created.id)
+    try:
+        assert streams.collect(b"in ", timeout=30, until=b"in ") == (b"in ", b"")
+        with ThreadPoolExecutor(1) as other:
+            rest = other.submit(streams.collect, timeout=30)
+            while rest.running() and streams.write_descriptor is not None:
+                time.sleep(0.001)
+            streams.hang_up()
+            assert rest.result(20)[0] in (b"", b"ready\n")
+        streams.hang_up()
+    finally:
+        streams.close()
+    streams.hang_up()
+    assert engine.inspect(created.id).is_running, "what runs at the other end is not stopped"
 
 
 def test_standard_input_arrives_and_ends(containers: Containers) -> None:
@@ -521,8 +541,6 @@ def test_create_and_remove_leave_no_descriptor_behind(engine: Engine, containers
 
 
 def test_images_are_found_by_label_and_told_about(engine: Engine, busybox: str) -> None:
-    from .conftest import TEST_LABEL, TOKEN
-
     (image,) = engine.list_images(f"{TEST_LABEL}={TOKEN}")
     assert image.id == busybox
     image = engine.inspect_image(busybox)

@@ -23,8 +23,9 @@ from pytest_sandbox.engines.elf import NotElf, libraries, read_program
 from pytest_sandbox.engines.image import IMAGE_LABEL, NODE_IN_IMAGE, ensure_image, find_node
 from pytest_sandbox.engines.layers import ImageFile, ImageRecipe
 from pytest_sandbox.errors import EngineError, EngineRefused, NodeImageImpossible
+from tests.real_engines import ACROSS, busybox_program, engine_named
 
-from .conftest import ACROSS, TOKEN, Containers, engine_named
+from .conftest import TOKEN, Containers
 
 RUNNER = b"console.log('runner', process.argv.slice(2).join());\n"
 # A file of our own in every image of these tests: no other test run builds, uses or removes the same one.
@@ -277,9 +278,6 @@ def test_the_libraries_of_a_program_are_those_that_its_process_maps() -> None:
 
 
 def test_a_program_without_a_loader_needs_no_library() -> None:
-    busybox = shutil.which("busybox")
-    if busybox is None:
-        pytest.skip("busybox is not installed: apt-get install busybox-static")
-    program = read_program(Path(busybox).resolve())
+    program = read_program(busybox_program())
     assert program.loader is None
     assert libraries(program) == {}

@@ -25,8 +25,7 @@ import pytest
 from pytest_sandbox.engines.base import Engine
 from pytest_sandbox.engines.layers import ImageRecipe
 from pytest_sandbox.engines.owner import OWNER_LABEL
-
-from .conftest import COMBINATIONS, TEST_LABEL, engine_named
+from tests.real_engines import COMBINATIONS, TEST_LABEL, engine_named
 
 EACH = int(os.environ.get("PYTEST_SANDBOX_KILLS", "5"))
 AT_ONCE = 5

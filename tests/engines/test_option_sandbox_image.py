@@ -11,8 +11,9 @@ from pytest_sandbox.engines.base import Engine
 from pytest_sandbox.errors import ImageNotFound
 from pytest_sandbox.plugin.state import run_of
 from pytest_sandbox.snippets.container import ContainerExecutor
+from tests.real_engines import engine_named
 
-from .conftest import TOKEN, engine_named
+from .conftest import TOKEN
 from .test_pull import Registry, registry
 
 __all__ = ["registry"]

@@ -18,8 +18,9 @@ from pytest_sandbox.engines.base import Engine
 from pytest_sandbox.engines.owner import OWNER_LABEL, is_dead, new_name, owner_label, sweep
 from pytest_sandbox.engines.spec import ContainerSpec
 from pytest_sandbox.processes.watchdog import start_ticks
+from tests.real_engines import COMBINATIONS, TEST_LABEL
 
-from .conftest import COMBINATIONS, TEST_LABEL, TOKEN, Containers
+from .conftest import TOKEN, Containers
 
 ROOT = Path(pytest_sandbox.__file__).parents[1]
 

@@ -15,8 +15,9 @@ from pytest_sandbox.engines.base import Engine
 from pytest_sandbox.engines.clientconfig import proxy_free_config
 from pytest_sandbox.engines.detect import detect_engine
 from pytest_sandbox.engines.spec import PROXY_VARIABLES, ContainerSpec
+from tests.real_engines import TEST_LABEL
 
-from .conftest import TEST_LABEL, TOKEN, podman_service
+from .conftest import TOKEN, podman_service
 
 CANARY = "http://user:planted-password@127.0.0.1:9"
 

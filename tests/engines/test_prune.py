@@ -18,8 +18,7 @@ from pytest_sandbox.engines.owner import KEPT_LABEL, OWNER_LABEL, owner_label
 from pytest_sandbox.engines.pruning import prune
 from pytest_sandbox.engines.spec import ContainerSpec
 from pytest_sandbox.errors import EngineGone, EngineRefused, EngineUnavailable, ImageNotFound
-
-from .conftest import ACROSS, TEST_LABEL
+from tests.real_engines import ACROSS, TEST_LABEL
 
 BOOT, NAMESPACE, PID, TICKS = owner_label().split(":")
 OWNERS = {

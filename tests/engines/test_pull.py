@@ -21,8 +21,9 @@ from pytest_sandbox.engines.base import Engine, PullProgress
 from pytest_sandbox.engines.detect import detect_engine
 from pytest_sandbox.engines.pulling import PullTracker, failure_reason, split_reference
 from pytest_sandbox.errors import EngineError, EngineTimeout, PullFailed
+from tests.real_engines import COMBINATIONS, TEST_LABEL, engine_named
 
-from .conftest import COMBINATIONS, TEST_LABEL, TOKEN, engine_named, podman_service
+from .conftest import TOKEN, podman_service
 
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
 
@@ -129,7 +130,7 @@ def puller(engine_name: str, registry: str, tmp_path: Any) -> Iterator[Engine]:
         with podman_service(tmp_path, environ) as service:
             yield service
         return
-    engine = detect_engine(kind, transport=transport, environ=environ)  # type: ignore[arg-type]
+    engine = detect_engine(kind, transport=transport, environ=environ)
     yield engine
     engine.close()
 

@@ -23,8 +23,8 @@ from pytest_sandbox.engines.owner import OWNER_LABEL, owner_label
 from pytest_sandbox.entries import DockerEntry, EntryRegistry
 from pytest_sandbox.errors import CommandNotStarted, ContainerGone, EngineError, ExecutorClosed
 from pytest_sandbox.snippets.container import ContainerExecutor
+from tests.real_engines import engine_named
 
-from .conftest import engine_named
 from .test_detect import Relay
 
 

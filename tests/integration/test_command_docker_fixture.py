@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from pytest_sandbox.engines.detect import detect_engine
 from pytest_sandbox.engines.layers import ImageFile, ImageRecipe
-from pytest_sandbox.errors import EngineUnavailable
+from tests.real_engines import any_engine, busybox_program
 
 FACTS = "sh -c 'id -u; ls /sys/class/net; grep -E \"^(CapEff|NoNewPrivs)\" /proc/self/status; touch /x; touch /tmp/x && echo tmp'"
 
@@ -20,14 +17,8 @@ FACTS = "sh -c 'id -u; ls /sys/class/net; grep -E \"^(CapEff|NoNewPrivs)\" /proc
 @pytest.fixture(scope="session")
 def image() -> Iterator[str]:
     """The tag of an image with a shell; gone after the tests."""
-    busybox = shutil.which("busybox")
-    if busybox is None:
-        pytest.skip("busybox is not installed: apt-get install busybox-static")
-    try:
-        engine = detect_engine()
-    except EngineUnavailable as error:
-        pytest.skip(str(error))
-    binary = Path(busybox).resolve()
+    binary = busybox_program()
+    engine = any_engine()
     files = {f"/bin/{name}": ImageFile(binary, 0o755) for name in ("busybox", "id", "sh", "true")}
     files["/tmp"] = ImageFile(None, 0o1777)
     recipe = ImageRecipe(files=files, architecture=os.uname().machine, config={"Env": ["PATH=/bin"]})
@@ -107,7 +98,7 @@ def test_containers_of_a_failing_test_are_removed_and_its_commands_are_shown(pyt
     result.stdout.fnmatch_lines(
         ["*sandbox command 1 (box)*", "outcome: still running", "*sandbox command 2 (box)*", "outcome: exit code 3 after *", "out"]
     )
-    engine = detect_engine()
+    engine = any_engine()
     left = [state.id for state in engine.find("pytest-sandbox.entry=box")]
     assert (pytester.path / "container").read_text() not in left
 

@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_sandbox import DockerEntry, EntryRegistry
-from pytest_sandbox.engines.detect import detect_engine
 from pytest_sandbox.engines.layers import ImageFile, ImageRecipe
-from pytest_sandbox.errors import EngineUnavailable
 from pytest_sandbox.lua import LuaSandbox
+from tests.real_engines import any_engine, busybox_program
 
 
 @pytest.fixture(scope="module")
 def image() -> Iterator[str]:
     """The tag of an image with a shell; gone after the tests."""
-    busybox = shutil.which("busybox")
-    if busybox is None:
-        pytest.skip("busybox is not installed: apt-get install busybox-static")
-    try:
-        engine = detect_engine()
-    except EngineUnavailable as error:
-        pytest.skip(str(error))
-    files = {f"/bin/{name}": ImageFile(Path(busybox).resolve(), 0o755) for name in ("sh", "cat", "sleep", "pwd")}
+    busybox = busybox_program()
+    engine = any_engine()
+    files = {f"/bin/{name}": ImageFile(busybox, 0o755) for name in ("sh", "cat", "sleep", "pwd")}
     recipe = ImageRecipe(files=files, architecture=os.uname().machine, config={"Env": ["PATH=/bin"]})
     tag = f"localhost/pytest-sandbox-test/lua:{secrets.token_hex(6)}"
     engine.load(recipe.archive(tag, {"pytest-sandbox.test": "lua"}))
@@ -80,4 +72,4 @@ def test_the_api_is_the_same_over_containers_and_leaves_none(image: str, launche
         "killed": 137,
         "missing": "INVALID",
     }
-    assert [state.name for state in detect_engine().find("pytest-sandbox.entry=app:box")] == []
+    assert [state.name for state in any_engine().find("pytest-sandbox.entry=app:box")] == []
