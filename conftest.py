@@ -1,7 +1,13 @@
-"""Which tests tox runs in environments of their own, as they take long: those that run containers, and those of the audit."""
+"""Which tests tox runs in environments of their own, as they take long: those that run containers, and those of the audit.
+
+And the end of every run: one line for each thing that was not exercised, in place of one for each test.
+"""
 
 from __future__ import annotations
 
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -35,3 +41,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.engine)
         elif any(item.path.is_relative_to(_ROOT / place) for place in _AUDIT_PLACES):
             item.add_marker(pytest.mark.audit)
+
+
+_LONGEST = 240  # characters of a reason
+_MISSING_EXECUTOR = re.compile(r'Cannot use executor "([^"]+)": ')
+_MISSING_MODULE = re.compile(r"could not import '([^']+)': ")
+
+
+def skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """Return why a test was skipped, as "thing: reason" where a thing is missing."""
+    words = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    words = " ".join(words.removeprefix("Skipped: ").split())
+    return _MISSING_MODULE.sub(r"module \1: ", _MISSING_EXECUTOR.sub(r"executor \1: ", words))
+
+
+def folded(reasons: Iterable[str]) -> list[str]:
+    """Return one line for each thing, with its most frequent reason and the number of tests; the most tests first."""
+    of_thing: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for reason in reasons:
+        of_thing[reason.partition(": ")[0]][reason] += 1
+    lines = []
+    for counted in sorted(of_thing.values(), key=lambda each: -each.total()):
+        reason = counted.most_common(1)[0][0]
+        shown = reason if len(reason) <= _LONGEST else f"{reason[: _LONGEST - 1]}…"
+        lines.append(f"{shown} ({counted.total()} test{'s' * (counted.total() > 1)})")
+    return lines
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was not exercised; under xdist the controller does, which has the reports of all workers."""
+    reports = terminalreporter.stats
+    for line in folded(map(skip_reason, reports.get("skipped", ()))):
+        terminalreporter.write_line(f"not exercised: {line}")
+    for line in folded(report.wasxfail.removeprefix("reason: ") for report in reports.get("xfailed", ())):
+        terminalreporter.write_line(f"fails as declared: {line}")
