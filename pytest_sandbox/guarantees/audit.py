@@ -14,9 +14,11 @@ from pytest_sandbox.guarantees.canaries import Canaries
 from pytest_sandbox.guarantees.catalogue import Catalogue, read_catalogue
 from pytest_sandbox.guarantees.controls import ControlRoom, performed
 from pytest_sandbox.guarantees.model import HARMLESS, Guarantee
-from pytest_sandbox.guarantees.probe import Probe, Stage
+from pytest_sandbox.guarantees.plain_subject import PLAIN, PlainSubject
+from pytest_sandbox.guarantees.probe import Probe
 from pytest_sandbox.guarantees.results import ControlResult, GuaranteeResult, ProbeResult
-from pytest_sandbox.guarantees.subjects import PLAIN, PlainSubject, SnippetSubject, Subject, Vantage
+from pytest_sandbox.guarantees.stage import Stage
+from pytest_sandbox.guarantees.subjects import SnippetSubject, Subject, Vantage
 from pytest_sandbox.guarantees.verdicts import Sighting, judge, sum_up
 from pytest_sandbox.limits import Limits
 from pytest_sandbox.snippets.base import SnippetExecutor

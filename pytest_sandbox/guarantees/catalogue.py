@@ -47,18 +47,27 @@ def our_probes() -> tuple[Probe, ...]:
     from pytest_sandbox.guarantees.probes import (
         availability,
         bridge,
+        code_generation,
         commands,
-        confinement,
-        files,
+        control_groups,
+        environment,
+        file_reads,
+        file_writes,
+        frozen_realm,
+        host_objects,
         limits,
         lua,
+        mounts,
         network,
+        privileges,
         processes,
-        realm,
         state,
     )
 
-    modules = (network, files, processes, realm, bridge, state, limits, availability, confinement, commands, lua)
+    modules = (
+        *(network, file_reads, file_writes, processes, environment, host_objects, code_generation, frozen_realm),
+        *(bridge, state, limits, availability, privileges, mounts, control_groups, commands, lua),
+    )
     return tuple(probe for module in modules for probe in module.PROBES)
 
 

@@ -9,10 +9,14 @@ from typing import Final
 
 from pytest_sandbox.errors import ExecutorUnavailable
 from pytest_sandbox.guarantees.canaries import Canaries
+from pytest_sandbox.guarantees.command_subject import CommandSubject, Done
 from pytest_sandbox.guarantees.model import HARMLESS
-from pytest_sandbox.guarantees.probe import CodeProbe, NotApplicable, Probe, Stage, TraceProbe, run_together, run_traces
+from pytest_sandbox.guarantees.plain_subject import PLAIN, PlainSubject
+from pytest_sandbox.guarantees.probe import CodeProbe, Probe, TraceProbe
 from pytest_sandbox.guarantees.results import ControlResult
-from pytest_sandbox.guarantees.subjects import PLAIN, CommandSubject, Done, PlainSubject, Subject
+from pytest_sandbox.guarantees.stage import NotApplicable, Stage
+from pytest_sandbox.guarantees.subjects import Subject
+from pytest_sandbox.guarantees.together import run_together, run_traces
 from pytest_sandbox.guarantees.verdicts import Sighting
 from pytest_sandbox.limits import DEFAULT_LIMITS, Limits
 from pytest_sandbox.names import LUA

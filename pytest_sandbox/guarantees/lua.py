@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pytest_sandbox.errors import ExecutorUnavailable
 from pytest_sandbox.guarantees.audit import Audited, AuditSession
-from pytest_sandbox.guarantees.probe import Stage
 from pytest_sandbox.guarantees.results import ExecutorAudit
+from pytest_sandbox.guarantees.stage import Stage
 from pytest_sandbox.guarantees.subjects import Ran, Subject, Tools
 from pytest_sandbox.limits import MIB, Limits
 from pytest_sandbox.names import LUA

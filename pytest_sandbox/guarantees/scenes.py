@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from pytest_sandbox.guarantees.canaries import Canaries, Transport
-from pytest_sandbox.guarantees.probe import Attempt, NotApplicable, Scene, SceneMaker
+from pytest_sandbox.guarantees.beacons import Transport
+from pytest_sandbox.guarantees.canaries import Canaries
+from pytest_sandbox.guarantees.stage import Attempt, CannotTell, NotApplicable, Scene, SceneMaker
 
-__all__ = ["change", "got", "knock", "leak", "product"]
+__all__ = ["change", "got", "knock", "leak", "needs_root", "product", "told"]
+
+_ABSENT_REGEXP: Final = re.compile(r"no way to|ENOENT|NotFound|No such file")
 
 
 def knock(transport: Transport = "tcp", at: Literal["loopback", "loopback6", "host", "bridge"] = "loopback") -> SceneMaker:
@@ -109,5 +114,42 @@ def got(what: str) -> SceneMaker:
             return False, f"not seen: {what}"
 
         yield Scene({"token": token}, look)
+
+    return make
+
+
+def told(what: str, is_breach: Callable[[Any], str]) -> SceneMaker:
+    """What code inside reads about itself: the host decides what that means.
+
+    Args:
+        what: what it reads, for the report.
+        is_breach: returns what is more than it should be in words, or nothing.
+    """
+
+    @contextmanager
+    def make(_canaries: Canaries) -> Iterator[Scene]:
+        def look(attempt: Attempt) -> tuple[bool, str]:
+            if attempt.at == "threw":
+                # Where there is nothing to read it with, or nothing to read, others look from the host. Whatever else was in the
+                # way may hide what was looked for.
+                words = f"{what} cannot be read inside ({attempt.words})"
+                raise NotApplicable(words) if _ABSENT_REGEXP.search(attempt.error) else CannotTell(words)
+            found = is_breach(attempt.value)
+            return bool(found), f"{what}: {found or attempt.value}"
+
+        yield Scene({}, look)
+
+    return make
+
+
+def needs_root(scene: SceneMaker) -> SceneMaker:
+    """A scene for attacks of which only root can show, in the control, that they are able to succeed."""
+
+    @contextmanager
+    def make(canaries: Canaries) -> Iterator[Scene]:
+        if os.geteuid() != 0:
+            raise NotApplicable("the control would need root to succeed")
+        with scene(canaries) as made:
+            yield made
 
     return make

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pytest_sandbox.guarantees.probe import Stage, Witness, harness
+from pytest_sandbox.guarantees.stage import Stage
 from pytest_sandbox.guarantees.subjects import Ran
+from pytest_sandbox.guarantees.together import harness
 from pytest_sandbox.guarantees.verdicts import Sighting
+from pytest_sandbox.guarantees.witness import Witness
 
 __all__ = ["sighting", "witnessed"]
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 from pytest_sandbox.errors import EngineError, ExecutorUnavailable, InvalidArgument, SandboxError, near_miss
 from pytest_sandbox.guarantees.audit import EVERYTHING, Audited, AuditSession, Choice, Progress
 from pytest_sandbox.guarantees.canaries import Canaries
+from pytest_sandbox.guarantees.command_subject import CommandSubject
 from pytest_sandbox.guarantees.facts import facts_of, latencies_of, versions_of
 from pytest_sandbox.guarantees.machine import machine_of
-from pytest_sandbox.guarantees.probe import Stage
 from pytest_sandbox.guarantees.probes.commands import allowed_command
-from pytest_sandbox.guarantees.probes.confinement import VOLUME
+from pytest_sandbox.guarantees.probes.mounts import VOLUME
 from pytest_sandbox.guarantees.results import Audit, ExecutorAudit
-from pytest_sandbox.guarantees.subjects import CommandSubject
+from pytest_sandbox.guarantees.stage import Stage
 from pytest_sandbox.limits import DEFAULT_LIMITS, MIB, Limits
 from pytest_sandbox.names import LUA
 

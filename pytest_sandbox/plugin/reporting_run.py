@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 import pytest
 
 from pytest_sandbox.guarantees.machine import this_machine
-from pytest_sandbox.guarantees.results import Audit, Machine, merge_audits
+from pytest_sandbox.guarantees.merging import merge_audits
+from pytest_sandbox.guarantees.results import Audit, Machine
 from pytest_sandbox.plugin.header import why_selected
 from pytest_sandbox.plugin.state import RUN
 from pytest_sandbox.reports.model import Report, Section, Selected, Spent, TestResult, TestRun, report_of

@@ -21,11 +21,11 @@ from pytest_sandbox.engines.spec import ContainerSpec
 from pytest_sandbox.entries.registry import EntryRegistry
 from pytest_sandbox.errors import EngineUnavailable, ExecutorUnavailable
 from pytest_sandbox.guarantees.audit import Audited, AuditSession, Choice
-from pytest_sandbox.guarantees.probe import Stage
+from pytest_sandbox.guarantees.command_subject import CommandSubject
 from pytest_sandbox.guarantees.probes.commands import allowed_command
-from pytest_sandbox.guarantees.probes.confinement import VOLUME
+from pytest_sandbox.guarantees.probes.mounts import VOLUME
 from pytest_sandbox.guarantees.results import GuaranteeResult
-from pytest_sandbox.guarantees.subjects import CommandSubject
+from pytest_sandbox.guarantees.stage import Stage
 from pytest_sandbox.snippets.container import ContainerExecutor
 from pytest_sandbox.snippets.runtimes import find_node
 

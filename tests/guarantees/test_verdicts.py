@@ -10,6 +10,7 @@ import pytest
 
 from pytest_sandbox import ExecuteResult, ExecutorBroken, ExecutorInfo, SnippetError, SnippetExecutor
 from pytest_sandbox.guarantees.audit import AuditSession, Choice
+from pytest_sandbox.guarantees.merging import merge_audits
 from pytest_sandbox.guarantees.model import GUARANTEES
 from pytest_sandbox.guarantees.results import (
     Audit,
@@ -20,7 +21,6 @@ from pytest_sandbox.guarantees.results import (
     ProbeResult,
     audit_from_json,
     audit_to_json,
-    merge_audits,
 )
 from pytest_sandbox.guarantees.subjects import Ran, Subject
 from pytest_sandbox.guarantees.verdicts import Sighting, judge, sum_up
@@ -222,14 +222,14 @@ def test_a_control_that_is_not_there_makes_it_inconclusive_and_says_so(
 def test_what_is_hidden_inside_is_not_left_out(isolated_vm: SnippetExecutor, error: str, is_left_out: bool) -> None:
     from pytest_sandbox.guarantees.catalogue import Catalogue
     from pytest_sandbox.guarantees.probe import CodeProbe
-    from pytest_sandbox.guarantees.probes.confinement import _told
+    from pytest_sandbox.guarantees.scenes import told
 
     reading = CodeProbe(
         id="capabilities.reading",
         guarantee="capabilities",
         title="read",
         code=f"throw new Error({error!r})",
-        scene=_told("capabilities", "the capabilities", lambda _value: ""),
+        scene=told("the capabilities", lambda _value: ""),
     )
     with AuditSession(Catalogue(GUARANTEES, (reading,))) as own, own.snippets(isolated_vm) as audited:
         found = own.prove(audited, GUARANTEES["capabilities"])

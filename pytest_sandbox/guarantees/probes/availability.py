@@ -8,9 +8,11 @@ from typing import Any, Final
 
 import psutil
 
-from pytest_sandbox.guarantees.probe import Probe, Runtime, ScriptedProbe, Stage
+from pytest_sandbox.guarantees.attacks import scripted
+from pytest_sandbox.guarantees.plain_subject import PlainSubject
+from pytest_sandbox.guarantees.probe import Probe, Runtime, ScriptedProbe
 from pytest_sandbox.guarantees.scripts import witnessed
-from pytest_sandbox.guarantees.subjects import PlainSubject
+from pytest_sandbox.guarantees.stage import Stage
 from pytest_sandbox.guarantees.verdicts import Sighting
 
 __all__ = ["PROBES"]
@@ -43,15 +45,7 @@ def _abuse(
         seen = f"the next execution {'gave what it should' if works else f'did not work ({after})'} after {after.duration:.2f} s"
         return Sighting(breached=not works, witness=witness, attack=str(ran), observer=seen, duration=ran.duration + after.duration)
 
-    return ScriptedProbe(
-        id=f"availability.{name}",
-        guarantee="availability",
-        title=title,
-        script=script,
-        shown=code,
-        runtimes=runtimes,
-        vantages=vantages,
-    )
+    return scripted(f"availability.{name}", title, code, script, runtimes=runtimes, vantages=vantages)
 
 
 def _leftover(name: str, title: str, detached: str) -> ScriptedProbe:
@@ -81,9 +75,7 @@ return child.pid;
             breached=waited or not works, witness=witness, attack=str(ran), observer=seen, trouble=trouble, duration=duration
         )
 
-    return ScriptedProbe(
-        id=f"availability.{name}", guarantee="availability", title=title, script=script, shown=code, vantages=("command",)
-    )
+    return scripted(f"availability.{name}", title, code, script, vantages=("command",))
 
 
 def _end(pid: object, mark: str) -> None:

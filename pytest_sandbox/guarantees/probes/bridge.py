@@ -7,9 +7,11 @@ import secrets
 from collections.abc import Callable
 from typing import Any, Final
 
-from pytest_sandbox.guarantees.probe import CodeProbe, NotApplicable, Probe, ScriptedProbe, Stage
+from pytest_sandbox.guarantees.attacks import attack, scripted
+from pytest_sandbox.guarantees.probe import CodeProbe, Probe, ScriptedProbe
 from pytest_sandbox.guarantees.scenes import got
 from pytest_sandbox.guarantees.scripts import sighting, witnessed
+from pytest_sandbox.guarantees.stage import NotApplicable, Stage
 from pytest_sandbox.guarantees.verdicts import Sighting
 
 __all__ = ["PROBES"]
@@ -48,7 +50,7 @@ _NAMES: Final = (
 
 
 def _probe(name: str, title: str, script: Callable[[Stage], Sighting], shown: str) -> ScriptedProbe:
-    return ScriptedProbe(id=f"tool-bridge.{name}", guarantee="tool-bridge", title=title, script=script, shown=shown)
+    return scripted(f"tool-bridge.{name}", title, shown, script)
 
 
 _UNKNOWN: Final = f"""
@@ -204,14 +206,8 @@ def _replaced(name: str, title: str, change: str) -> CodeProbe:
     }}
     throw lastError;
     """
-    return CodeProbe(
-        id=f"tool-bridge.{name}",
-        guarantee="tool-bridge",
-        title=title,
-        code=code,
-        scene=got("a tool that answers what the attack wants"),
-        mechanism="tool-bridge.replace-tool" if name != "replace-codemode" else "",
-    )
+    mechanism = "replace-tool" if name != "replace-codemode" else ""
+    return attack(f"tool-bridge.{name}", title, code, got("a tool that answers what the attack wants"), mechanism=mechanism)
 
 
 _FORGED: Final = "() => Promise.resolve('forged')"

@@ -8,10 +8,13 @@ from dataclasses import replace
 from typing import Any, Final
 
 from pytest_sandbox.errors import SandboxError
-from pytest_sandbox.guarantees.probe import CodeProbe, NotApplicable, Probe, ScriptedProbe, Stage, Witness
-from pytest_sandbox.guarantees.probes import processes
-from pytest_sandbox.guarantees.subjects import CommandSubject
+from pytest_sandbox.guarantees.attacks import scripted
+from pytest_sandbox.guarantees.command_subject import CommandSubject
+from pytest_sandbox.guarantees.probe import CodeProbe, Probe, ScriptedProbe
+from pytest_sandbox.guarantees.probes import environment
+from pytest_sandbox.guarantees.stage import NotApplicable, Stage
 from pytest_sandbox.guarantees.verdicts import Sighting
+from pytest_sandbox.guarantees.witness import Witness
 
 __all__ = ["ALLOWED", "PROBES", "allowed_command"]
 
@@ -78,14 +81,8 @@ def _whitelist(name: str, title: str, make: Callable[[str, str], Call]) -> Scrip
             observer=f"a command that is not in the whitelist ran: {command[:120]!r}",
         )
 
-    return ScriptedProbe(
-        id=f"whitelist.{name}",
-        guarantee="whitelist",
-        title=title,
-        script=script,
-        shown=make("node", "process.stdout.write('ran')")[0],
-        vantages=("command",),
-    )
+    shown = make("node", "process.stdout.write('ran')")[0]
+    return scripted(f"whitelist.{name}", title, shown, script, vantages=("command",))
 
 
 def _control(subject: CommandSubject, witness: Witness, command: str, more: dict[str, Any]) -> Sighting:
@@ -136,5 +133,5 @@ _COMMANDS: Final = ("variables", "variable", "proxies", "proc-environ", "report"
 
 PROBES: tuple[Probe, ...] = (
     *WHITELIST,
-    *(_clean(probe) for probe in processes.INHERIT if probe.id.partition(".")[2] in _COMMANDS),
+    *(_clean(probe) for probe in environment.PROBES if probe.id.partition(".")[2] in _COMMANDS),
 )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from typing import Any, Final
 
-from pytest_sandbox.guarantees.probe import NotApplicable, Probe, ScriptedProbe, Stage
+from pytest_sandbox.guarantees.attacks import scripted
+from pytest_sandbox.guarantees.probe import Probe, ScriptedProbe
 from pytest_sandbox.guarantees.scripts import sighting, witnessed
+from pytest_sandbox.guarantees.stage import NotApplicable, Stage
 from pytest_sandbox.guarantees.verdicts import Sighting
 from pytest_sandbox.limits import MIB
 
@@ -40,12 +42,11 @@ def _time(name: str, title: str, code: str, *, needs_tools: bool = False, node_o
         trouble = "" if outlived or ran.ended == "timeout" else f"it was not the time that ended it ({ran})"
         return sighting(ran, witness, outlived, seen, trouble)
 
-    return ScriptedProbe(
-        id=f"time-limit.{name}",
-        guarantee="time-limit",
-        title=title,
-        script=script,
-        shown=_OLD + code,
+    return scripted(
+        f"time-limit.{name}",
+        title,
+        _OLD + code,
+        script,
         runtimes=("node",) if node_only else ("node", "deno"),
         vantages=("snippet",) if needs_tools else ("snippet", "command"),
     )
@@ -98,14 +99,7 @@ return {{ kept, pieces: hoard.length }};
         trouble = "" if kept or ran.ended == "memory" or is_refused else f"it was not the memory that ended it ({ran})"
         return sighting(ran, witness, kept >= wanted, seen, trouble)
 
-    return ScriptedProbe(
-        id=f"memory-limit.{name}",
-        guarantee="memory-limit",
-        title=title,
-        script=script,
-        shown=code,
-        vantages=("snippet", "command"),
-    )
+    return scripted(f"memory-limit.{name}", title, code, script, vantages=("snippet", "command"))
 
 
 MEMORY: tuple[ScriptedProbe, ...] = (
@@ -139,9 +133,7 @@ def _output(
         trouble = "" if ran.ended in ("returned", "threw", "output", "limit") else f"it was not the output that ended it ({ran})"
         return sighting(ran, witness, kept > most + 70_000, seen, trouble)
 
-    return ScriptedProbe(
-        id=f"output-limit.{name}", guarantee="output-limit", title=title, script=script, shown=code, vantages=vantages
-    )
+    return scripted(f"output-limit.{name}", title, code, script, vantages=vantages)
 
 
 _BOTH: Final = ("snippet", "command")

@@ -1,88 +1,27 @@
-"""Attacks in Lua: on what a `LuaSandbox` promises. The control is a plain runtime of lupa, or a sandbox without policy and whitelist."""
+"""Attacks in Lua: on what a `LuaSandbox` promises."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 from pytest_sandbox.guarantees.canaries import Canaries
-from pytest_sandbox.guarantees.probe import Attempt, Probe, Runtime, SceneMaker, ScriptedProbe, Stage
+from pytest_sandbox.guarantees.lua_probe import LUA_RUNTIME, LuaProbe, lua_subject, scripted_lua, witnessed_lua
+from pytest_sandbox.guarantees.probe import Probe, ScriptedProbe
+from pytest_sandbox.guarantees.probes import lua_limits
 from pytest_sandbox.guarantees.scenes import change, got, knock, leak
-from pytest_sandbox.guarantees.subjects import Ran
+from pytest_sandbox.guarantees.scripts import sighting
+from pytest_sandbox.guarantees.stage import SceneMaker, Stage
 from pytest_sandbox.guarantees.verdicts import Sighting
-from pytest_sandbox.limits import MIB
 
-if TYPE_CHECKING:
-    from pytest_sandbox.guarantees.lua import RunsLua
-
-__all__ = ["PROBES", "LuaProbe"]
-
-_LUA: Final[tuple[Runtime, ...]] = ("lua",)
-
-
-class _LuaWitness:
-    """A word that only Lua which really runs can print: the reverse of what it was given."""
-
-    def __init__(self) -> None:
-        self.challenge = secrets.token_hex(8)
-
-    @property
-    def code(self) -> str:
-        """Prints it."""
-        return f'print(("{self.challenge}"):reverse())\n'
-
-    def said(self, ran: Ran) -> str:
-        """Return what stands as the witness if it was printed, else nothing."""
-        answer = self.challenge[::-1]
-        return f"the script ran: asked for the reverse of {self.challenge}, it printed {answer}" if answer in ran.logs[:5] else ""
-
-
-def _lua(stage: Stage) -> RunsLua:
-    return cast("RunsLua", stage.subject)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LuaProbe(Probe):
-    """An attack that is a Lua chunk; it gets ``P`` (what its scene gives) and ``TOOL``, a function of the host.
-
-    Attributes:
-        code: the attack.
-        scene: makes what it goes for.
-    """
-
-    code: str
-    scene: SceneMaker
-
-    @property
-    def source(self) -> str:
-        """See `Probe`."""
-        return self.code.strip()
-
-    def perform(self, stage: Stage) -> Sighting:
-        """See `Probe`."""
-        witness = _LuaWitness()
-        with self.scene(stage.canaries) as scene:
-            ran = _lua(stage).run_lua([witness.code + self.code], scene.params, 10.0)
-            at = ran.ended if ran.ended in ("returned", "threw") else ""
-            attempt = Attempt(at=at, value=ran.value, error=ran.error, ran=ran)
-            breached, observed = scene.look(attempt)
-        trouble = "" if at else f"the attack never told its outcome ({ran})"
-        return Sighting(
-            breached=breached,
-            witness=witness.said(ran),
-            attack=attempt.words,
-            observer=observed,
-            trouble=trouble,
-            duration=ran.duration,
-        )
+__all__ = ["PROBES"]
 
 
 def _probe(name: str, title: str, code: str, scene: SceneMaker, mechanism: str = "") -> LuaProbe:
     guarantee = name.partition(".")[0]
-    return LuaProbe(id=name, guarantee=guarantee, title=title, code=code, scene=scene, runtimes=_LUA, mechanism=mechanism)
+    return LuaProbe(id=name, guarantee=guarantee, title=title, code=code, scene=scene, runtimes=LUA_RUNTIME, mechanism=mechanism)
 
 
 _SOCKET: Final = "local socket = python.builtins.__import__('socket') "
@@ -153,25 +92,19 @@ REACH: tuple[LuaProbe, ...] = (
 )  # fmt: skip
 
 
-# -- what needs several runs, or counts ------------------------------------------------------------------------------------------------
-
-
-def _scripted(name: str, title: str, shown: str, script: Callable[[Stage], Sighting]) -> ScriptedProbe:
-    guarantee = name.partition(".")[0]
-    return ScriptedProbe(id=name, guarantee=guarantee, title=title, script=script, shown=shown, runtimes=_LUA)
+# -- what one run leaves for the next -----------------------------------------------------------------------------------------------
 
 
 def _trace(name: str, title: str, leave: str, look: str) -> ScriptedProbe:
     def script(stage: Stage) -> Sighting:
-        witness, mark = _LuaWitness(), f"left-{secrets.token_hex(8)}"
+        mark = f"left-{secrets.token_hex(8)}"
         # The second run is not told the mark; it prints its own witness.
-        leaving = leave.replace("MARK", f"'{mark}'")
-        ran = _lua(stage).run_lua([leaving, witness.code + look], {}, 10.0)
+        ran, witness = witnessed_lua(stage, look, {}, 10.0, first=leave.replace("MARK", f"'{mark}'"))
         found = ran.ended == "returned" and ran.value == mark
         seen = f"what the first run left {'was' if found else 'was not'} found by the second"
-        return Sighting(breached=found, witness=witness.said(ran), attack=str(ran), observer=seen, duration=ran.duration)
+        return sighting(ran, witness, found, seen)
 
-    return _scripted(name, title, f"-- the first run\n{leave}\n-- the second run\n{look}", script)
+    return scripted_lua(name, title, f"-- the first run\n{leave}\n-- the second run\n{look}", script)
 
 
 STATE: tuple[ScriptedProbe, ...] = (
@@ -181,139 +114,20 @@ STATE: tuple[ScriptedProbe, ...] = (
     _trace("state.lua-globals-metatable", "answer for missing globals", "setmetatable(_G, {__index = function() return MARK end})", "return nowhere"),
 )  # fmt: skip
 
-_TIMEOUT: Final = 0.4
-_OUTLIVES: Final = 5.0
-"""Seconds after which an attack that nobody has ended counts as one that outlived its time."""
 
-
-def _time(name: str, title: str, code: str) -> ScriptedProbe:
-    def script(stage: Stage) -> Sighting:
-        witness = _LuaWitness()
-        # The control has no time limit; it is watched until it has outlived that of the sandbox for sure.
-        patience = 3 * _TIMEOUT if stage.is_control else _TIMEOUT
-        ran = _lua(stage).run_lua([witness.code + code], {}, patience)
-        outlived = ran.duration > (_TIMEOUT if stage.is_control else _TIMEOUT + _OUTLIVES)
-        seen = f"by the host's clock, it ended after {ran.duration:.2f} s of {_TIMEOUT:g} s ({ran.ended})"
-        trouble = "" if ran.ended == "timeout" else f"it was not the time that ended it ({ran})"
-        return Sighting(
-            breached=outlived and not trouble,
-            witness=witness.said(ran),
-            attack=str(ran),
-            observer=seen,
-            trouble=trouble,
-            duration=ran.duration,
-        )
-
-    return _scripted(name, title, code, script)
-
-
-TIME: tuple[ScriptedProbe, ...] = (
-    _time("time-limit.lua-loop", "loop", "while true do end"),
-    _time("time-limit.lua-coroutine", "loop in coroutines that take turns", "local f = coroutine.wrap(function() while true do coroutine.yield() end end) while true do f() end"),
-    _time("time-limit.lua-pattern", "match a pattern that takes exponential time", "local s = ('a'):rep(40) return s:find(('a-'):rep(40) .. 'b')"),
-    _time("time-limit.lua-handler", "loop where errors are handled", "while true do xpcall(error, function() while true do end end) end"),
-    _time("time-limit.lua-metamethod", "loop where a value becomes text", "return tostring(setmetatable({}, {__tostring = function() while true do end end}))"),
-)  # fmt: skip
-
-_SLACK: Final = 64 * MIB
-
-
-def _memory(name: str, title: str, code: str) -> ScriptedProbe:
-    def script(stage: Stage) -> Sighting:
-        witness = _LuaWitness()
-        limit = cast("int", stage.limits.memory)
-        ran = _lua(stage).run_lua([witness.code + code], {"bytes": 8 * limit}, 30.0)
-        peak = ran.memory or 0
-        breached = ran.ended == "returned" or peak > limit + 2 * _SLACK
-        seen = f"its process had at most {peak // MIB} MiB of {limit // MIB} MiB and {_SLACK // MIB} of slack ({ran.ended})"
-        trouble = "" if breached or ran.ended == "memory" else f"it was not the memory that ended it ({ran})"
-        return Sighting(
-            breached=breached, witness=witness.said(ran), attack=str(ran), observer=seen, trouble=trouble, duration=ran.duration
-        )
-
-    return _scripted(name, title, code, script)
-
-
-MEMORY: tuple[ScriptedProbe, ...] = (
-    _memory("memory-limit.lua-string", "double a string", "local s = ('x'):rep(1024) while #s < P.bytes do s = s .. s end return #s"),
-    _memory("memory-limit.lua-rep", "make one large string", "return #('x'):rep(P.bytes)"),
-    _memory("memory-limit.lua-tables", "hoard tables", "local t = {} for i = 1, P.bytes // 64 do t[i] = {i} end return #t"),
-    _memory("memory-limit.lua-coroutines", "hoard coroutines", "local t = {} for i = 1, P.bytes // 1000 do t[i] = coroutine.create(function() end) end return #t"),
-)  # fmt: skip
-
-
-def _output(name: str, title: str, code: str) -> ScriptedProbe:
-    def script(stage: Stage) -> Sighting:
-        witness = _LuaWitness()
-        limit = cast("int", stage.limits.output)
-        ran = _lua(stage).run_lua([witness.code + code], {"bytes": 4 * limit}, 30.0)
-        kept = sum(len(line) + 1 for line in ran.logs)
-        seen = f"{kept} bytes were kept, the limit is {limit} ({ran.ended})"
-        # Had it printed less, that nothing was kept would prove nothing.
-        trouble = "" if kept >= limit // 2 else f"it was not the limit that held the output back ({ran})"
-        return Sighting(
-            breached=kept > limit + 100,
-            witness=witness.said(ran),
-            attack=str(ran),
-            observer=seen,
-            trouble=trouble,
-            duration=ran.duration,
-        )
-
-    return _scripted(name, title, code, script)
-
-
-OUTPUT: tuple[ScriptedProbe, ...] = (
-    _output("output-limit.lua-lines", "print many lines", "for i = 1, P.bytes // 100 do print(('x'):rep(99)) end return true"),
-    _output("output-limit.lua-line", "print one long line", "print(('x'):rep(P.bytes)) return true"),
-)
-
-
-def _abuse(name: str, title: str, code: str) -> ScriptedProbe:
-    def script(stage: Stage) -> Sighting:
-        witness = _LuaWitness()
-        number = secrets.randbelow(90_000) + 10_000
-        patience = 2 * _TIMEOUT if stage.is_control else _TIMEOUT
-        subject = _lua(stage)
-        if stage.is_control:  # one runtime for both, as a program that embeds Lua would do it
-            after = ran = subject.run_lua([witness.code + code, f"return {number} * {number}"], {}, patience)
-        else:
-            ran = subject.run_lua([witness.code + code], {}, patience)
-            after = subject.run_lua([f"return {number} * {number}"], {}, 20.0)
-        works = after.ended == "returned" and after.value == number * number
-        seen = f"the next run {'gave what it should' if works else f'did not work ({after})'} after {after.duration:.2f} s"
-        # Of a control that has only failed, nothing follows.
-        breached = not works and (not stage.is_control or ran.ended == "timeout")
-        return Sighting(breached=breached, witness=witness.said(ran), attack=str(ran), observer=seen, duration=ran.duration)
-
-    return _scripted(name, title, code, script)
-
-
-AVAILABILITY: tuple[ScriptedProbe, ...] = (
-    _abuse("availability.lua-loop", "loop", "while true do end"),
-    _abuse("availability.lua-pattern", "match a pattern for ever", "local s = ('a'):rep(40) return s:find(('a-'):rep(40) .. 'b')"),
-    _abuse("availability.lua-finalizer", "loop while garbage is collected", "setmetatable({}, {__gc = function() while true do end end}) collectgarbage()"),
-    _abuse("availability.lua-metamethod", "loop where a value becomes text", "return tostring(setmetatable({}, {__tostring = function() while true do end end}))"),
-)  # fmt: skip
-
-
-# -- what the sandbox itself hands out -------------------------------------------------------------------------------------------------
+# -- what the sandbox itself hands out ----------------------------------------------------------------------------------------------
 
 _BUDGET: Final = "for i = 1, P.calls do pcall(TOOL, i) end return true"
 
 
 def _budget(stage: Stage) -> Sighting:
-    witness = _LuaWitness()
     most = cast("int", stage.limits.tool_calls)
-    subject = _lua(stage)
-    before = subject.calls
-    ran = subject.run_lua([witness.code + _BUDGET], {"calls": 3 * most}, 20.0)
-    calls = subject.calls - before
+    before = lua_subject(stage).calls
+    ran, witness = witnessed_lua(stage, _BUDGET, {"calls": 3 * most}, 20.0)
+    calls = lua_subject(stage).calls - before
     seen = f"the host was called {calls} times, the limit is {most}"
     trouble = "" if calls >= most else f"the calls ended before the limit ({ran})"
-    return Sighting(
-        breached=calls > most, witness=witness.said(ran), attack=str(ran), observer=seen, trouble=trouble, duration=ran.duration
-    )
+    return sighting(ran, witness, calls > most, seen, trouble)
 
 
 def _guarded(name: str, title: str, entry: str, command: str) -> ScriptedProbe:
@@ -328,7 +142,6 @@ return process:wait()
     def script(stage: Stage) -> Sighting:
         from pytest_sandbox.guarantees.lua import LuaSubject, open_sandbox
 
-        witness = _LuaWitness()
         target = stage.canaries.open_folder / stage.canaries.fresh(entry.partition(":")[2])
         subject: Any = stage.subject
         if stage.is_control:
@@ -337,24 +150,24 @@ return process:wait()
             works = subject.run_lua(
                 ['local p = require("exec").get("audit:free"):exec("true") p:start() return p:wait()'], {}, 20.0
             )
-            ran = subject.run_lua([witness.code + code], {"path": str(target)}, 20.0)
+            ran, witness = witnessed_lua(replace(stage, subject=subject), code, {"path": str(target)}, 20.0)
         finally:
             if stage.is_control:
                 subject.close()
         seen = f"the command {'has run' if target.exists() else 'has not run'}: {target} is {'there' if target.exists() else 'not there'}"
         # That what is allowed works is half of the witness: a sandbox that refuses everything keeps nothing out.
-        said = witness.said(ran) if works.ended == "returned" and works.value == 0 else ""
-        return Sighting(breached=target.exists(), witness=said, attack=str(ran), observer=seen, duration=ran.duration)
+        said = witness if works.ended == "returned" and works.value == 0 else ""
+        return sighting(ran, said, target.exists(), seen)
 
-    return _scripted(name, title, code, script)
+    return scripted_lua(name, title, code, script)
 
 
 BRIDGE: tuple[ScriptedProbe, ...] = (
-    _scripted("tool-bridge.lua-budget", "call a function of the host more often than allowed", _BUDGET, _budget),
+    scripted_lua("tool-bridge.lua-budget", "call a function of the host more often than allowed", _BUDGET, _budget),
     _guarded("tool-bridge.lua-policy-get", "get an executor that the policy denies", "audit:denied", '"touch " .. P.path'),
     _guarded("tool-bridge.lua-policy-run", "run a command that the policy denies", "audit:free", '"touch " .. P.path'),
     _guarded("tool-bridge.lua-whitelist", "run a command that the whitelist denies", "audit:bound", '"touch " .. P.path'),
     _guarded("tool-bridge.lua-whitelist-blank", "run such a command with another blank", "audit:bound", '"touch  " .. P.path'),
 )  # fmt: skip
 
-PROBES: tuple[Probe, ...] = (*REACH, *STATE, *TIME, *MEMORY, *OUTPUT, *AVAILABILITY, *BRIDGE)
+PROBES: tuple[Probe, ...] = (*REACH, *STATE, *lua_limits.PROBES, *BRIDGE)

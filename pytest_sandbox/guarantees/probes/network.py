@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from pytest_sandbox.guarantees.attacks import attack, everywhere
 from pytest_sandbox.guarantees.canaries import Canaries
-from pytest_sandbox.guarantees.probe import BOTH, Attempt, CodeProbe, Probe, Runtime, Scene, SceneMaker
+from pytest_sandbox.guarantees.probe import BOTH, CodeProbe, Probe, Runtime
 from pytest_sandbox.guarantees.scenes import got, knock
+from pytest_sandbox.guarantees.stage import Attempt, Scene, SceneMaker
 
 __all__ = ["PROBES"]
 
@@ -27,17 +29,7 @@ _ABSTRACT: Final = _CONNECT.replace("{ path: P.path }", r"{ path: `\0${P.path}` 
 def _probe(
     name: str, title: str, code: str, scene: SceneMaker, *, runtimes: tuple[Runtime, ...] = BOTH, mechanism: str = ""
 ) -> CodeProbe:
-    everywhere = ("snippet", "process", "command") if "node" in runtimes else ("snippet", "process")
-    return CodeProbe(
-        id=f"network.{name}",
-        guarantee="network",
-        title=title,
-        code=code,
-        scene=scene,
-        runtimes=runtimes,
-        vantages=everywhere,  # type: ignore[arg-type]
-        mechanism=mechanism,
-    )
+    return attack(f"network.{name}", title, code, scene, runtimes=runtimes, vantages=everywhere(runtimes), mechanism=mechanism)
 
 
 def _free_port() -> int:
@@ -102,7 +94,7 @@ PROBES: tuple[Probe, ...] = (
         });
         """,
         knock("udp", "bridge"),
-        mechanism="network.udp",
+        mechanism="udp",
     ),
     _probe(
         "dns-resolver",
@@ -132,7 +124,7 @@ PROBES: tuple[Probe, ...] = (
         "request over HTTP by a fetch that is conjured up from the runtime's own realm",
         "return (await conjure('fetch')(`http://${P.host}:${P.port}/`)).status;",
         knock(),
-        mechanism="network.fetch",
+        mechanism="fetch",
     ),
     _probe(
         "websocket",
@@ -174,7 +166,7 @@ PROBES: tuple[Probe, ...] = (
         });
         """,
         knock(),
-        mechanism="network.tls",
+        mechanism="tls",
     ),
     _probe(
         "internal-binding",
@@ -257,7 +249,7 @@ PROBES: tuple[Probe, ...] = (
         "(await needDeno().connect({ transport: 'unix', path: P.path })).close(); return 'connected';",
         knock("unix"),
         runtimes=("deno",),
-        mechanism="network.unix-socket",
+        mechanism="unix-socket",
     ),
     _probe(
         "deno-datagram",
@@ -270,7 +262,7 @@ PROBES: tuple[Probe, ...] = (
         """,
         knock("udp"),
         runtimes=("deno",),
-        mechanism="network.udp",
+        mechanism="udp",
     ),
     _probe(
         "deno-tls",
@@ -278,7 +270,7 @@ PROBES: tuple[Probe, ...] = (
         "(await needDeno().connectTls({ hostname: P.host, port: P.port })).close(); return 'connected';",
         knock(),
         runtimes=("deno",),
-        mechanism="network.tls",
+        mechanism="tls",
     ),
     _probe(
         "deno-resolve",
@@ -286,6 +278,6 @@ PROBES: tuple[Probe, ...] = (
         "return await needDeno().resolveDns(P.name, 'A', { nameServer: { ipAddr: P.host, port: P.port } });",
         _resolves("deno"),
         runtimes=("deno",),
-        mechanism="network.dns-resolver",
+        mechanism="dns-resolver",
     ),
 )

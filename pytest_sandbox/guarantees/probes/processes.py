@@ -1,18 +1,25 @@
-"""Attacks on `process-spawn`, `process-visibility` and `environment`."""
+"""Attacks on `process-spawn` and `process-visibility`."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 import psutil
 
+from pytest_sandbox.guarantees.attacks import attack
 from pytest_sandbox.guarantees.canaries import Canaries
-from pytest_sandbox.guarantees.probe import BOTH, Attempt, CodeProbe, Probe, Runtime, Scene, SceneMaker
+from pytest_sandbox.guarantees.probe import BOTH, CodeProbe, Probe, Runtime
 from pytest_sandbox.guarantees.scenes import got, leak
+from pytest_sandbox.guarantees.stage import Attempt, Scene, SceneMaker
+from pytest_sandbox.guarantees.subjects import Vantage
+from pytest_sandbox.processes.spawn import end_group, spawn
 
 __all__ = ["PROBES"]
 
@@ -37,16 +44,8 @@ def _spawned() -> SceneMaker:
 
 
 def _spawn(name: str, title: str, code: str, *, runtimes: tuple[Runtime, ...] = BOTH, mechanism: str = "") -> CodeProbe:
-    return CodeProbe(
-        id=f"process-spawn.{name}",
-        guarantee="process-spawn",
-        title=title,
-        code=code,
-        scene=_spawned(),
-        runtimes=runtimes,
-        vantages=("snippet", "process"),
-        mechanism=mechanism and f"process-spawn.{mechanism}",
-    )
+    where: tuple[Vantage, ...] = ("snippet", "process")
+    return attack(f"process-spawn.{name}", title, code, _spawned(), runtimes=runtimes, vantages=where, mechanism=mechanism)
 
 
 # Deno runs such a text as a program of its own when it is told "eval".
@@ -135,11 +134,6 @@ def _signalled() -> SceneMaker:
 
     @contextmanager
     def make(canaries: Canaries) -> Iterator[Scene]:
-        import subprocess
-        import sys
-
-        from pytest_sandbox.processes.spawn import end_group, spawn
-
         process = spawn([sys.executable, "-I", "-S", "-c", "import sys; sys.stdin.read()"], env={}, stdout=subprocess.DEVNULL)
         try:
 
@@ -158,15 +152,8 @@ def _signalled() -> SceneMaker:
 
 
 def _see(name: str, title: str, code: str, scene: SceneMaker, *, runtimes: tuple[Runtime, ...] = BOTH) -> CodeProbe:
-    return CodeProbe(
-        id=f"process-visibility.{name}",
-        guarantee="process-visibility",
-        title=title,
-        code=code,
-        scene=scene,
-        runtimes=runtimes,
-        vantages=("snippet", "process", "command"),
-    )
+    where: tuple[Vantage, ...] = ("snippet", "process", "command")
+    return attack(f"process-visibility.{name}", title, code, scene, runtimes=runtimes, vantages=where)
 
 
 def _pids() -> SceneMaker:
@@ -243,8 +230,6 @@ SEE: tuple[CodeProbe, ...] = (
 
 def _with_victim(probe: CodeProbe) -> CodeProbe:
     """Tell an attack, besides what its scene tells it, which processes to look for."""
-    from dataclasses import replace
-
     inner = probe.scene
 
     @contextmanager
@@ -255,69 +240,4 @@ def _with_victim(probe: CodeProbe) -> CodeProbe:
     return replace(probe, scene=make)
 
 
-# -- what is handed in -----------------------------------------------------------------------------------------------------------
-
-
-def _nothing(canaries: Canaries) -> dict[str, Any]:
-    return {"name": canaries.env_name}
-
-
-_ALL: Final = ("env_secret", "proxy_secret", "engine_secret")
-
-
-def _inherit(name: str, title: str, code: str, *secrets_: str, runtimes: tuple[Runtime, ...] = BOTH) -> CodeProbe:
-    return CodeProbe(
-        id=f"environment.{name}",
-        guarantee="environment",
-        title=title,
-        code=code,
-        scene=leak(_nothing, *(secrets_ or _ALL)),
-        runtimes=runtimes,
-        vantages=("snippet", "process"),
-    )
-
-
-INHERIT: tuple[CodeProbe, ...] = (
-    _inherit("variables", "read all variables", "return { ...needProcess().env };"),
-    _inherit("variable", "read a variable by its name", "return needProcess().env[P.name];", "env_secret"),
-    _inherit(
-        "proxies",
-        "read the proxy settings that engines hand to containers",
-        "const { env } = needProcess(); return Object.keys(env).filter((name) => /proxy/i.test(name)).map((name) => env[name]);",
-        "proxy_secret",
-        "engine_secret",
-    ),
-    _inherit(
-        "proc-environ",
-        "read the variables that the process began with",
-        "return (await need('fs')).readFileSync('/proc/self/environ', 'utf8');",
-    ),
-    _inherit(
-        "all-environ",
-        "read the variables of every process in sight",
-        """
-        const fs = await need("fs");
-        const found = [];
-        for (const pid of fs.readdirSync("/proc").filter((name) => /^[0-9]+$/.test(name))) {
-          try { const text = fs.readFileSync(`/proc/${pid}/environ`, "utf8"); const at = text.indexOf("canary-"); if (at >= 0) found.push(text.slice(at, at + 60)); } catch {}
-        }
-        return found;
-        """,
-        "env_secret",
-        "proxy_secret",
-    ),
-    _inherit(
-        "report",
-        "find variables in the runtime's own report",
-        "const { report } = needProcess(); return report.getReport().environmentVariables ?? JSON.parse(report.getReport()).environmentVariables;",
-        runtimes=("node",),
-    ),
-    _inherit(
-        "child",
-        "find variables in a child process",
-        "return (await need('child_process')).execFileSync(needProcess().execPath, theDeno() ? ['eval', 'console.log(JSON.stringify(Deno.env.toObject()))'] : ['-p', 'JSON.stringify(process.env)']).toString();",
-    ),
-    _inherit("deno-variables", "read all variables by Deno.env", "return needDeno().env.toObject();", runtimes=("deno",)),
-)
-
-PROBES: tuple[Probe, ...] = (*SPAWN, *map(_with_victim, SEE), *INHERIT)
+PROBES: tuple[Probe, ...] = (*SPAWN, *map(_with_victim, SEE))
