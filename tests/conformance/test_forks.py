@@ -133,14 +133,14 @@ def test_thirty_two_threads_share_one_executor(executor: SnippetExecutor) -> Non
         assert list(threads.map(one, range(32))) == [(number, f"{number}\n") for number in range(32)]
 
 
-def test_many_threads_make_executors_at_once(subject: Any) -> None:
+def test_many_threads_make_executors_at_once(subject: Any, workshop: Any) -> None:
     count = 2 if subject.executor == "container" else 8
     together = threading.Barrier(count)
     made: list[SnippetExecutor] = []
 
     def one(_number: int) -> None:
         together.wait(PATIENCE)
-        made.append(create_executor(subject.executor, **{**subject.options, "max_runners": 1}))
+        made.append(workshop.make(subject, max_runners=1))
 
     try:
         with ThreadPoolExecutor(count) as threads:
