@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import selectors
 import subprocess
 import threading
 import time
@@ -26,10 +25,9 @@ from pytest_sandbox.engines.cgroups import read_stats
 from pytest_sandbox.engines.clientconfig import proxy_free_config
 from pytest_sandbox.engines.clifacts import ask_info, ask_name, docker_address, parse_stats
 from pytest_sandbox.engines.commandline import Client
-from pytest_sandbox.engines.minding import Minding
-from pytest_sandbox.engines.oom import OomWatches
+from pytest_sandbox.engines.managed import LOAD_TIMEOUT, PULL_SILENCE, ManagedEngine
 from pytest_sandbox.engines.owner import OWNER_LABEL, owner_label
-from pytest_sandbox.engines.pulling import PullTracker, failure_reason, pull_again
+from pytest_sandbox.engines.pulling import PullTracker, failure_reason
 from pytest_sandbox.engines.quirks import is_for_now, is_local, require_sources, with_podman_ulimits
 from pytest_sandbox.engines.spec import ContainerSpec
 from pytest_sandbox.errors import ContainerGone, EngineError, EngineRefused, EngineTimeout, ImageNotFound, PullFailed
@@ -38,14 +36,12 @@ from pytest_sandbox.processes.watchdog import ContainerRemover
 
 __all__ = ["CliEngine"]
 
-_PULL_SILENCE: Final = 120.0
-_LOAD_TIMEOUT: Final = 300.0
 _CLIENT_BELIEVED: Final = 2.0  # seconds between two looks at a container whose client still runs
 _REMOVER_VARIABLES: Final = ("PATH", "HOME", "USER", "TMPDIR", "LD_LIBRARY_PATH", "SSH_AUTH_SOCK", "DBUS_SESSION_BUS_ADDRESS")
 _REMOVER_PREFIXES: Final = ("DOCKER_", "CONTAINER", "XDG_", "STORAGE_", "_CONTAINERS_")
 
 
-class CliEngine:
+class CliEngine(ManagedEngine):
     """An engine through its command-line client; see `Engine` for what each method does.
 
     Args:
@@ -83,11 +79,7 @@ class CliEngine:
         )
         # Podman (4.3) removes none of several containers, and succeeds, when one of them does not exist.
         options = ("-f", "-v", "--ignore") if self.name == "podman" else ("-f", "-v")
-        self.remover: ContainerRemover = ContainerRemover("", (program, *self._client.reach, "rm", *options), variables)
-        self._minding = Minding(self.remover, self.remove)
-        self._oom = OomWatches(
-            lambda: self.name == "podman" and self.is_local, self._prepare, lambda container: self.inspect(container).pid
-        )
+        super().__init__(ContainerRemover("", (program, *self._client.reach, "rm", *options), variables))
 
     @functools.cached_property
     def is_local(self) -> bool:
@@ -120,9 +112,7 @@ class CliEngine:
             )
         number = finished.stdout.decode().split()[-1]
         warnings = tuple(line.strip() for line in finished.stderr.decode("utf-8", "replace").splitlines() if line.strip())
-        self._minding.created(number, name)
-        self._oom.created(number, name, spec.memory)
-        return Created(number, name, warnings)
+        return self._created(Created(number, name, warnings), spec)
 
     def _prepare(self, container: str) -> None:
         """Make all that a container of Podman needs, and run nothing in it yet."""
@@ -226,14 +216,6 @@ class CliEngine:
             raise
         return True
 
-    def remove(self, container: str, *, timeout: float | None = None) -> bool:
-        with self._minding.removing(container):
-            removed = self._remove(container, DEFAULT_TIMEOUT if timeout is None else timeout)
-        with self._lock:
-            self._attached.pop(container, None)
-        self._oom.gone(container)
-        return removed
-
     def _remove(self, container: str, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
         action = "remove a container"
@@ -245,6 +227,8 @@ class CliEngine:
             time.sleep(0.05)
         if finished.code and not isinstance(error, ContainerGone):
             raise error
+        with self._lock:
+            self._attached.pop(container, None)
         # "rm --force" succeeds for a container that does not exist; it prints the name of one that it has removed.
         return finished.code == 0 and container.encode() in finished.stdout
 
@@ -307,45 +291,20 @@ class CliEngine:
         )
         return parse_stats(line)
 
-    def pull(
-        self,
-        image: str,
-        *,
-        platform: str | None = None,
-        on_progress: Callable[[PullProgress], None] | None = None,
-        timeout: float | None = None,
-    ) -> ImageInfo:
-        return pull_again(lambda: self._pull(image, platform, on_progress, timeout))
-
     def _pull(
         self, image: str, platform: str | None, on_progress: Callable[[PullProgress], None] | None, timeout: float | None
     ) -> ImageInfo:
-        silence = _PULL_SILENCE if timeout is None else timeout
+        silence = PULL_SILENCE if timeout is None else timeout
         tracker = PullTracker()
         said: list[str] = []
         options = [f"--platform={platform}"] if platform else []
-        streams = PipeAttachment(self._client.popen(["pull", *options, "--", image]), engine=self._client.label)
-        streams.end_input()
-        rest = dict.fromkeys(streams.read_descriptors, b"")
-        try:
-            while streams.read_descriptors:
-                with selectors.DefaultSelector() as selector:
-                    for descriptor in streams.read_descriptors:
-                        selector.register(descriptor, selectors.EVENT_READ)
-                    ready = selector.select(silence)
-                if not ready:
-                    raise EngineTimeout(self._client.label, f'pull image "{image}"', silence, "nothing was heard for so long")
-                for key, _ in ready:
-                    for _, data in streams.read(key.fd):
-                        *lines, rest[key.fd] = (rest[key.fd] + data).replace(b"\r", b"\n").split(b"\n")
-                        for line in (line.decode("utf-8", "replace") for line in lines if line.strip()):
-                            said.append(line)
-                            if on_progress is not None:
-                                on_progress(tracker.take_line(line))
-            code = streams.process.wait(silence)
-        finally:
-            streams.close()
-        if code:
+
+        def hear(line: str) -> None:
+            said.append(line)
+            if on_progress is not None:
+                on_progress(tracker.take_line(line))
+
+        if self._client.follow(["pull", *options, "--", image], hear, silence=silence, action=f'pull image "{image}"'):
             words = "; ".join(line for line in said if "rror" in line) or "; ".join(said[-3:])
             raise PullFailed(self._client.label, image, failure_reason(words), words)
         if on_progress is not None:
@@ -353,7 +312,7 @@ class CliEngine:
         return self.inspect_image(image)
 
     def load(self, archive: Path | Iterable[bytes], *, timeout: float | None = None) -> None:
-        seconds = _LOAD_TIMEOUT if timeout is None else timeout
+        seconds = LOAD_TIMEOUT if timeout is None else timeout
         self._client.ask(["load"], timeout=seconds, action="load an image", stdin=archive)
 
     def inspect_image(self, image: str, *, timeout: float | None = None) -> ImageInfo:

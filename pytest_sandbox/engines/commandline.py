@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import selectors
 import subprocess
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from pytest_sandbox.engines.attachment import PipeAttachment
 from pytest_sandbox.errors import ContainerGone, EngineError, EngineGone, EngineRefused, EngineTimeout, ImageNotFound
 from pytest_sandbox.processes.spawn import end_group, spawn
 
@@ -127,6 +129,42 @@ class Client:
         if finished.code:
             raise self.failure(finished, action, container=container, image=image)
         return finished
+
+    def follow(self, arguments: Sequence[str], hear: Callable[[str], None], *, silence: float, action: str) -> int:
+        """Run the client, and tell each line that it prints at once.
+
+        Args:
+            arguments: its arguments.
+            hear: called with each line, of both streams.
+            silence: seconds between two pieces of output, at most.
+            action: what is done, for errors.
+
+        Returns:
+            Its exit code.
+
+        Raises:
+            EngineTimeout: when nothing was heard for so long; it is killed.
+        """
+        streams = PipeAttachment(self.popen(arguments), engine=self.label)
+        streams.end_input()
+        rest = dict.fromkeys(streams.read_descriptors, b"")
+        try:
+            while streams.read_descriptors:
+                with selectors.DefaultSelector() as selector:
+                    for descriptor in streams.read_descriptors:
+                        selector.register(descriptor, selectors.EVENT_READ)
+                    ready = selector.select(silence)
+                if not ready:
+                    raise EngineTimeout(self.label, action, silence, "nothing was heard for so long")
+                for key, _ in ready:
+                    for _, data in streams.read(key.fd):
+                        *lines, rest[key.fd] = (rest[key.fd] + data).replace(b"\r", b"\n").split(b"\n")
+                        for line in lines:
+                            if line.strip():
+                                hear(line.decode("utf-8", "replace"))
+            return streams.process.wait(silence)
+        finally:
+            streams.close()
 
     def failure(self, finished: Finished, action: str, *, container: str = "", image: str = "") -> EngineError:
         """Return the error that a client's failure means."""

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pytest_sandbox.engines.apiconfig import normal_architecture
-from pytest_sandbox.engines.base import EngineInfo
+from pytest_sandbox.engines.base import EngineInfo, Stats
 from pytest_sandbox.engines.quirks import is_local
 
-__all__ = ["engine_info", "innermost", "spoken_version", "was_refused"]
+__all__ = ["engine_info", "innermost", "parse_stats", "spoken_version", "was_refused"]
 
 _NEWEST_KNOWN: Final = (1, 47)
 _OLDEST: Final = (1, 40)
@@ -71,4 +71,17 @@ def engine_info(url: str, api_version: str, version: Mapping[str, Any], facts: M
         runtime=runtime or "an unnamed runtime",
         architecture=normal_architecture(str(facts.get("Architecture") or version.get("Arch") or "")),
         is_local=is_local(url),
+    )
+
+
+def parse_stats(facts: Mapping[str, Any]) -> Stats:
+    """Return what a container has used, from an engine's answer to ``/containers/…/stats``."""
+    memory, cpu = facts.get("memory_stats") or {}, (facts.get("cpu_stats") or {}).get("cpu_usage") or {}
+    details = memory.get("stats") or {}
+    droppable = details.get("inactive_file", details.get("total_inactive_file", 0))
+    return Stats(
+        memory=max(0, memory["usage"] - droppable) if "usage" in memory else None,
+        memory_peak=memory.get("max_usage") or None,
+        cpu=cpu["total_usage"] / 1e9 if "total_usage" in cpu else None,
+        pids=(facts.get("pids_stats") or {}).get("current"),
     )
