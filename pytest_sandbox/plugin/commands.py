@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from pytest_sandbox.plugin.options import our_group
+
 if TYPE_CHECKING:
     from pytest_sandbox.commands.base import CommandExecutor
     from pytest_sandbox.entries import DockerEntry, EntryRegistry, NativeEntry
@@ -43,7 +45,7 @@ def run_of(config: pytest.Config) -> CommandRun:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Register our options."""
-    group = parser.getgroup("sandbox", "sandboxes for untrusted code")
+    group = our_group(parser)
     group.addoption(
         "--sandbox-entries",
         dest="sandbox_entries",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from pytest_sandbox.plugin.fixtures import NAME_FIXTURE
+from pytest_sandbox.plugin.options import our_group
 
 if TYPE_CHECKING:
     from pytest_sandbox.plugin.isolation_run import Isolation, IsolationRun
@@ -43,7 +44,7 @@ def prover_of(config: pytest.Config) -> IsolationRun:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Register our options."""
-    group = parser.getgroup("sandbox", "sandboxes for untrusted code")
+    group = our_group(parser)
     group.addoption(
         "--sandbox-audit",
         dest="sandbox_audit",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -15,7 +16,7 @@ from pytest_sandbox.durations import parse_duration
 from pytest_sandbox.errors import InvalidArgument
 from pytest_sandbox.names import COMMAND_KINDS, EXECUTOR_TYPE
 
-__all__ = ["Settings", "add_options", "first_of", "parse_names", "parse_seconds", "read_settings", "refuse"]
+__all__ = ["Settings", "TextOption", "add_options", "our_group", "parse_names", "parse_seconds", "read_settings", "refuse"]
 
 
 @dataclass(frozen=True)
@@ -43,37 +44,88 @@ class Settings:
     pull: bool
 
 
+@dataclass(frozen=True)
+class TextOption:
+    """An option whose value is a text, with its twins in the environment and in the ini file.
+
+    Attributes:
+        flag: such as ``--sandbox-timeout``.
+        name: of the ini value, such as ``sandbox_timeout``.
+        metavar: what stands for the value in the help.
+        help: what it does.
+        variable: of the environment.
+    """
+
+    flag: str
+    name: str
+    metavar: str
+    help: str
+    variable: str
+
+    def add(self, parser: pytest.Parser) -> None:
+        """Register the option and the ini value."""
+        our_group(parser).addoption(self.flag, dest=self.name, metavar=self.metavar, help=self.help)
+        parser.addini(self.name, f"Default for {self.flag}", default="")
+
+    def read(self, config: pytest.Config) -> tuple[str, str]:
+        """Return the value by precedence (flag, environment, ini) and its source; two empty strings when it is not set.
+
+        An empty variable or ini value counts as not set; an empty flag is somebody's mistake, and is passed on.
+        """
+        value = config.getoption(self.name)
+        if value is not None:
+            return value, self.flag
+        value = os.environ.get(self.variable, "").strip()
+        if value:
+            return value, self.variable
+        value = str(config.getini(self.name)).strip()
+        return (value, f"ini value {self.name}") if value else ("", "")
+
+
+_EXECUTOR: Final = TextOption(
+    "--executor",
+    "sandbox_executor",
+    "NAME[,NAME...]|auto|all|available",
+    "Executors that run the snippets.\n"
+    "auto: the best one that works. all: every registered one; tests of one that does not work are skipped. "
+    "available: every one that works.\n"
+    "Beats EXECUTOR_TYPE, which beats the ini value. Default: auto.",
+    EXECUTOR_TYPE,
+)
+_TIMEOUT: Final = TextOption(
+    "--sandbox-timeout",
+    "sandbox_timeout",
+    "SECONDS",
+    "Seconds that one execution may take, such as 90, 90s or 1.5m. Default: the executor's own, 30 s.",
+    "PYTEST_SANDBOX_TIMEOUT",
+)
+_REQUIRE: Final = TextOption(
+    "--sandbox-require",
+    "sandbox_require",
+    "NAME[,NAME...]",
+    "Executors whose absence fails a test instead of skipping it",
+    "PYTEST_SANDBOX_REQUIRE",
+)
+_IMAGE: Final = TextOption(
+    "--sandbox-image",
+    "sandbox_image",
+    "IMAGE",
+    "Image with Node for the executor container, instead of one that is built here. It must be present, unless\n"
+    "--sandbox-pull is given. Beats PYTEST_SANDBOX_IMAGE, which beats the ini value.",
+    "PYTEST_SANDBOX_IMAGE",
+)
+
+
+def our_group(parser: pytest.Parser) -> pytest.OptionGroup:
+    """Return the group of the help in which our options are."""
+    return parser.getgroup("sandbox", "sandboxes for untrusted code")
+
+
 def add_options(parser: pytest.Parser) -> None:
     """Register the command-line options and ini values."""
-    group = parser.getgroup("sandbox", "sandboxes for untrusted code")
-    group.addoption(
-        "--executor",
-        dest="sandbox_executor",
-        metavar="NAME[,NAME...]|auto|all|available",
-        help="Executors that run the snippets.\n"
-        "auto: the best one that works. all: every registered one; tests of one that does not work are skipped. "
-        "available: every one that works.\n"
-        "Beats EXECUTOR_TYPE, which beats the ini value. Default: auto.",
-    )
-    group.addoption(
-        "--sandbox-timeout",
-        dest="sandbox_timeout",
-        metavar="SECONDS",
-        help="Seconds that one execution may take, such as 90, 90s or 1.5m. Default: the executor's own, 30 s.",
-    )
-    group.addoption(
-        "--sandbox-require",
-        dest="sandbox_require",
-        metavar="NAME[,NAME...]",
-        help="Executors whose absence fails a test instead of skipping it",
-    )
-    group.addoption(
-        "--sandbox-image",
-        dest="sandbox_image",
-        metavar="IMAGE",
-        help="Image with Node for the executor container, instead of one that is built here. It must be present, unless\n"
-        "--sandbox-pull is given. Beats PYTEST_SANDBOX_IMAGE, which beats the ini value.",
-    )
+    for option in (_EXECUTOR, _TIMEOUT, _REQUIRE, _IMAGE):
+        option.add(parser)
+    group = our_group(parser)
     group.addoption(
         "--sandbox-pull",
         dest="sandbox_pull",
@@ -88,10 +140,6 @@ def add_options(parser: pytest.Parser) -> None:
         default=False,
         help="Show all executors and whether they work here, and exit",
     )
-    parser.addini("sandbox_executor", "Default for --executor", default="")
-    parser.addini("sandbox_timeout", "Default for --sandbox-timeout", default="")
-    parser.addini("sandbox_require", "Default for --sandbox-require", default="")
-    parser.addini("sandbox_image", "Default for --sandbox-image", default="")
     parser.addini("sandbox_pull", "Default for --sandbox-pull", type="bool", default=False)
     parser.addini(
         "sandbox_node_modules",
@@ -106,11 +154,11 @@ def read_settings(config: pytest.Config) -> Settings:
     Raises:
         pytest.UsageError: naming the option, the value, and what would have been accepted.
     """
-    timeout, timeout_source = first_of(config, "sandbox_timeout", "--sandbox-timeout", "PYTEST_SANDBOX_TIMEOUT")
-    require, require_source = first_of(config, "sandbox_require", "--sandbox-require", "PYTEST_SANDBOX_REQUIRE")
+    timeout, timeout_source = _TIMEOUT.read(config)
+    require, require_source = _REQUIRE.read(config)
     required = parse_names(require, require_source) if require_source else ()
     return Settings(
-        executor=first_of(config, "sandbox_executor", "--executor", EXECUTOR_TYPE),
+        executor=_EXECUTOR.read(config),
         timeout=parse_seconds(timeout, timeout_source) if timeout_source else None,
         require=tuple(name for name in required if name not in COMMAND_KINDS),
         require_commands=tuple(name for name in required if name in COMMAND_KINDS),
@@ -121,23 +169,8 @@ def read_settings(config: pytest.Config) -> Settings:
     )
 
 
-def first_of(config: pytest.Config, name: str, flag: str, variable: str) -> tuple[str, str]:
-    """Return a value by precedence (flag, environment, ini) and its source; two empty strings when it is not set.
-
-    An empty variable or ini value counts as not set; an empty flag is somebody's mistake, and is passed on.
-    """
-    value = config.getoption(name)
-    if value is not None:
-        return value, flag
-    value = os.environ.get(variable, "").strip()
-    if value:
-        return value, variable
-    value = str(config.getini(name)).strip()
-    return (value, f"ini value {name}") if value else ("", "")
-
-
 def _image(config: pytest.Config) -> str | None:
-    image, source = first_of(config, "sandbox_image", "--sandbox-image", "PYTEST_SANDBOX_IMAGE")
+    image, source = _IMAGE.read(config)
     if source and (not image or image.startswith("-") or any(ord(char) <= 32 for char in image)):
         raise refuse(source, image, "the name or id of an image, such as node:24-slim")
     return image or None

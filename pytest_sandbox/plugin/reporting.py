@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from pytest_sandbox.errors import SandboxError
+from pytest_sandbox.plugin.options import our_group
 from pytest_sandbox.plugin.state import AUDITS
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ _TOLD: Final = pytest.StashKey[list[str]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Register our option."""
-    group = parser.getgroup("sandbox", "sandboxes for untrusted code")
+    group = our_group(parser)
     group.addoption(
         _OPTION,
         dest=_INI,

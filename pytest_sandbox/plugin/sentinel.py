@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from pytest_sandbox.plugin.options import first_of, refuse
+from pytest_sandbox.plugin.options import TextOption, refuse
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-_OPTION: Final = "--sandbox-leaks"
+_OPTION: Final = TextOption(
+    "--sandbox-leaks",
+    "sandbox_leaks",
+    "fail|off",
+    "Whether a test fails that leaves a process, container, descriptor or temporary folder of ours behind. Default: fail.",
+    "PYTEST_SANDBOX_LEAKS",
+)
 _CHOICES: Final = ("fail", "off")
 _SOURCE: Final = pytest.StashKey[str]()
 """In a config: what has switched the sentinel off; empty while it is on."""
@@ -36,19 +42,12 @@ _FOUND: Final = pytest.StashKey[str]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Register our option."""
-    group = parser.getgroup("sandbox", "sandboxes for untrusted code")
-    group.addoption(
-        _OPTION,
-        dest="sandbox_leaks",
-        metavar="fail|off",
-        help="Whether a test fails that leaves a process, container, descriptor or temporary folder of ours behind. Default: fail.",
-    )
-    parser.addini("sandbox_leaks", "Default for --sandbox-leaks", default="")
+    _OPTION.add(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Read the option."""
-    value, source = first_of(config, "sandbox_leaks", _OPTION, "PYTEST_SANDBOX_LEAKS")
+    value, source = _OPTION.read(config)
     if source and value not in _CHOICES:
         raise refuse(source, value, " or ".join(_CHOICES))
     config.stash[_SOURCE] = source if value == "off" else ""

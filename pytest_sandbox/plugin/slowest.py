@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from pytest_sandbox import observing
-from pytest_sandbox.plugin.options import first_of, refuse
+from pytest_sandbox.plugin.options import TextOption, refuse
 from pytest_sandbox.reports.text import size
 
 if TYPE_CHECKING:
@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-_OPTION: Final = "--sandbox-durations"
+_OPTION: Final = TextOption(
+    "--sandbox-durations",
+    "sandbox_durations",
+    "N",
+    "List the N slowest executions of snippets and commands at the end, with what they used",
+    "PYTEST_SANDBOX_DURATIONS",
+)
 _OUTPUT: Final = "sandbox_slowest"
 _SHOWN: Final = 60
 """Characters of a snippet or command that are shown."""
@@ -112,19 +118,12 @@ _SLOWEST: Final = pytest.StashKey[Slowest]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Register our option."""
-    group = parser.getgroup("sandbox", "sandboxes for untrusted code")
-    group.addoption(
-        _OPTION,
-        dest="sandbox_durations",
-        metavar="N",
-        help="List the N slowest executions of snippets and commands at the end, with what they used",
-    )
-    parser.addini("sandbox_durations", "Default for --sandbox-durations", default="")
+    _OPTION.add(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Read the option, and begin to observe."""
-    value, source = first_of(config, "sandbox_durations", _OPTION, "PYTEST_SANDBOX_DURATIONS")
+    value, source = _OPTION.read(config)
     if not source:
         return
     if not (value.isascii() and value.isdigit() and int(value) > 0):
