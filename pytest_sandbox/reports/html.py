@@ -19,7 +19,8 @@ from pytest_sandbox.guarantees.results import ExecutorAudit
 from pytest_sandbox.reports import text
 from pytest_sandbox.reports.model import Report, Spent, TestResult
 from pytest_sandbox.reports.plots import charts
-from pytest_sandbox.reports.view import Column, families, headline, tally
+from pytest_sandbox.reports.summary import headline, tally
+from pytest_sandbox.reports.view import Column, families
 from pytest_sandbox.result import printable
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import Final
 
 from pytest_sandbox.guarantees.results import Audit
 from pytest_sandbox.reports.model import Report, Selected, TestRun
+from pytest_sandbox.reports.summary import headline, problems, tally
 from pytest_sandbox.reports.text import inline, markdown_block, markdown_code, markdown_command, markdown_text, plural, seconds
-from pytest_sandbox.reports.view import families, headline, problems, tally
+from pytest_sandbox.reports.view import families
 
 __all__ = ["MOST_CHARACTERS", "render_markdown"]
 

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import re
-import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count, groupby
 from typing import Final
 
-from pytest_sandbox.guarantees.model import FAMILIES, GUARANTEES, VERDICTS, Verdict
-from pytest_sandbox.guarantees.results import Audit, ControlResult, ExecutorAudit, GuaranteeResult, ProbeResult
+from pytest_sandbox.guarantees.model import FAMILIES, GUARANTEES
+from pytest_sandbox.guarantees.results import Audit, ExecutorAudit, GuaranteeResult, ProbeResult
+from pytest_sandbox.reports.attacks import Attack, attacks_of, base_id, without_numbers
 from pytest_sandbox.reports.text import plural
 
-__all__ = [
-    "Attack",
-    "Cell",
-    "Column",
-    "Family",
-    "Group",
-    "Row",
-    "Sighting",
-    "Variant",
-    "base_id",
-    "families",
-    "headline",
-    "problems",
-    "tally",
-]
+__all__ = ["Cell", "Column", "Family", "Group", "Row", "Sighting", "families"]
 
 _NOT_APPLICABLE: Final = "not applicable"
 
@@ -144,60 +129,11 @@ def _alike(
     """Return the probes in groups whose texts differ in numbers at most, each with its different texts."""
     found: dict[str, list[ProbeResult]] = {}
     for probe in probes:
-        found.setdefault(_NUMBER.sub("0", text(probe)), []).append(probe)
+        found.setdefault(without_numbers(text(probe)), []).append(probe)
     return [(tuple(dict.fromkeys(map(text, group))), tuple(group)) for group in found.values()]
 
 
-_NUMBER: Final = re.compile(r"\d+")
-
 _GRAVITY: Final = {"violated": 0, "inconclusive": 1, "not promised": 2, "held": 3}
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A text, such as a source, with the executors for which it holds.
-
-    Attributes:
-        executors: their names.
-        text: the text.
-    """
-
-    executors: tuple[str, ...]
-    text: str
-
-
-@dataclass(frozen=True)
-class Control:
-    """Positive controls that ended alike.
-
-    Attributes:
-        runners: what ran them.
-        result: how the first of them ended.
-    """
-
-    runners: tuple[str, ...]
-    result: ControlResult
-
-
-@dataclass(frozen=True)
-class Attack:
-    """One probe, as it is the same for all executors, wherever it ran.
-
-    Attributes:
-        number: its place in the page: ids need not be fit for an address.
-        id: the probe, without what tells where it ran.
-        title: what it tries.
-        mechanism: what it tries, as an id.
-        sources: the snippet or command; several, where executors need different ones.
-        controls: the positive controls; those together whose evidence differs in numbers at most, such as that of a port.
-    """
-
-    number: int
-    id: str
-    title: str
-    mechanism: str
-    sources: tuple[Variant, ...]
-    controls: tuple[Control, ...]
 
 
 @dataclass(frozen=True)
@@ -264,73 +200,9 @@ def families(audit: Audit) -> list[Family]:
     return found
 
 
-def base_id(probe: str) -> str:
-    """Return the id of a probe without its suffix, such as "@process", which tells where it ran."""
-    return probe.partition("@")[0]
-
-
 def _row(result: GuaranteeResult, columns: Iterable[Column], numbers: Iterator[int]) -> Row:
     cells = tuple(
         Cell(column, next((found for found in column.executor.guarantees if found.id == result.id), None)) for column in columns
     )
-    return Row(result.id, result.meaning, result.severity, cells, _attacks(cells, numbers))
-
-
-def _attacks(cells: Iterable[Cell], numbers: Iterator[int]) -> tuple[Attack, ...]:
-    runs: dict[str, list[tuple[str, ProbeResult]]] = {}
-    for cell in cells:
-        for probe in cell.result.probes if cell.result is not None else ():
-            runs.setdefault(base_id(probe.id), []).append((cell.column.executor.name, probe))
-    return tuple(_attack(next(numbers), id_, found) for id_, found in runs.items())
-
-
-def _attack(number: int, id_: str, runs: list[tuple[str, ProbeResult]]) -> Attack:
-    sources: dict[str, dict[str, None]] = {}
-    controls: dict[tuple[bool, str], tuple[ControlResult, dict[str, None]]] = {}
-    for name, probe in runs:
-        sources.setdefault(_dedented(probe.source), {})[name] = None
-        if probe.control is not None:
-            key = (probe.control.succeeded, _NUMBER.sub("0", probe.control.evidence))
-            controls.setdefault(key, (probe.control, {}))[1][probe.control.runner] = None
-    probe = runs[0][1]
-    return Attack(
-        number=number,
-        id=id_,
-        title=probe.title,
-        mechanism=probe.mechanism,
-        sources=tuple(Variant(tuple(names), text) for text, names in sources.items()),
-        controls=tuple(Control(tuple(runners), result) for result, runners in controls.values()),
-    )
-
-
-def _dedented(source: str) -> str:
-    """Return a source whose later lines are indented like its first one, which has lost its own indentation."""
-    first, newline, rest = source.partition("\n")
-    return first + newline + textwrap.dedent(rest)
-
-
-def tally(audit: Audit) -> dict[Verdict, int]:
-    """Return how often each verdict was found."""
-    return {verdict: audit.count(verdict) for verdict in VERDICTS}
-
-
-def headline(audit: Audit) -> tuple[str, str]:
-    """Return the worst verdict ("violated", "inconclusive", "held", or "not promised"), and what was found, as one sentence."""
-    counts = tally(audit)
-    if counts["violated"]:
-        verb = "guarantee is" if counts["violated"] == 1 else "guarantees are"
-        return "violated", f"{counts['violated']} {verb} violated"
-    missing = [executor.name for executor in audit.executors if not executor.available]
-    if counts["inconclusive"] or missing:
-        parts = [f"{counts['inconclusive']} inconclusive"] if counts["inconclusive"] else []
-        parts += [f"{', '.join(missing)} not available"] if missing else []
-        return "inconclusive", f"Nothing is known to be violated, but not all is proved: {', '.join(parts)}"
-    if counts["held"]:
-        return "held", "Everything that is promised held"
-    return "not promised", "Nothing was promised, so nothing was proved"
-
-
-def problems(audit: Audit) -> list[tuple[ExecutorAudit, GuaranteeResult]]:
-    """Return what was violated, and then what is inconclusive."""
-    found = [(executor, result) for executor in audit.executors for result in executor.guarantees]
-    return [pair for verdict in ("violated", "inconclusive") for pair in found if pair[1].verdict == verdict]
+    runs = ((cell.column.executor.name, probe) for cell in cells if cell.result is not None for probe in cell.result.probes)
+    return Row(result.id, result.meaning, result.severity, cells, attacks_of(runs, numbers))
