@@ -41,6 +41,8 @@ _FLAGS: Final = (
     "--deny-ffi",
     "--deny-import",
 )
+# Young objects get so many MiB at once: no garbage is collected while Deno starts, a seventh of its time (measured with Deno 2.9).
+_V8_FLAGS: Final = "--min-semi-space-size=16"
 _HOME: Final = "/deno"
 _HOME_SIZE: Final = 32 * MIB  # bytes; what Deno keeps there is a tenth of that, and localStorage holds 10 MiB
 _ENVIRONMENT: Final = {"DENO_DISABLE_NODE_SHIM": "1", "DENO_NO_UPDATE_CHECK": "1", "NO_COLOR": "1"}
@@ -83,8 +85,8 @@ class DenoExecutor(LocalExecutor):
         return (*runtime_files(os.path.realpath(self._deno.path)), str(RUNNERS), str(VENDOR))
 
     def _command(self) -> Sequence[str]:
-        heap = f"--v8-flags=--max-old-space-size={self.heap_megabytes}"
-        return [self._deno.path, "run", *_FLAGS, heap, str(RUNNERS / "deno.mjs")]
+        engine = f"--v8-flags=--max-old-space-size={self.heap_megabytes},{_V8_FLAGS}"
+        return [self._deno.path, "run", *_FLAGS, engine, str(RUNNERS / "deno.mjs")]
 
     def _start(self) -> Runner:
         # Storage and caches live in DENO_DIR and would outlast the process, so every runner gets one of its own. It begins as a

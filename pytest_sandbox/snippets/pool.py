@@ -11,13 +11,16 @@ from typing import Final
 
 from pytest_sandbox.errors import ExecutorBroken, ExecutorClosed
 from pytest_sandbox.snippets.channel import Runner
-from pytest_sandbox.snippets.threads import start_thread
+from pytest_sandbox.snippets.threads import BREATH, start_thread
 from pytest_sandbox.snippets.tools import ToolBox
 
 __all__ = ["RunnerPool"]
 
 _AT_ONCE: Final = 0.002
 """Seconds from one execution to the next that count as back to back."""
+
+_HEAD_START: Final = 0.02
+"""Seconds by which an execution may hold up the spare that replaces its runner: to start one takes turns from the execution's thread."""
 
 _IN_A_ROW: Final = 20
 """So many executions back to back are worth a second runner: the two then take turns."""
@@ -50,6 +53,7 @@ class RunnerPool:
         self._idle: list[Runner] = []
         self._lent: set[Runner] = set()
         self._warming: set[Runner] = set()
+        self._coming = 0
         self._taken = 0
         self._returned = 0.0
         self._in_a_row = 0
@@ -74,12 +78,15 @@ class RunnerPool:
             yield None
             return
         runner: Runner | None = None
+        is_over = threading.Event()
         try:
             runner = self._ready_runner()
-            self._keep_spares()
+            if not self._reuse and self._spares:
+                start_thread(lambda: self._keep_spares(is_over))
             yield runner
         finally:
             self._give_back(runner, extra=extra)
+            is_over.set()
 
     def _take_place(self, box: ToolBox) -> bool:
         def wake() -> None:
@@ -165,13 +172,24 @@ class RunnerPool:
         runner.kill()
         return False
 
-    def _keep_spares(self) -> None:
+    def _keep_spares(self, is_over: threading.Event) -> None:
+        """Start what is missing, soon after the execution or while it takes long."""
+        if is_over.wait(_HEAD_START):
+            time.sleep(BREATH)
         with self._changed:
-            missing = 0 if self._reuse or self._closed else self._spares - len(self._idle)
+            missing = 0 if self._closed else self._spares - len(self._idle) - self._coming
+            self._coming += max(0, missing)
         for _ in range(missing):
-            runner = self._start()
+            runner: Runner | None = None
+            with contextlib.suppress(Exception):  # an execution that finds no spare starts one, and says why that fails
+                runner = self._start()
             with self._changed:
-                self._idle.append(runner)
+                self._coming -= 1
+                if runner is not None and not self._closed:
+                    self._idle.append(runner)
+                    runner = None
+            if runner is not None:
+                runner.kill()
 
     def _give_back(self, runner: Runner | None, *, extra: bool) -> None:
         with self._changed:

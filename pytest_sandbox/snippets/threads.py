@@ -7,14 +7,17 @@ import os
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pytest_sandbox.errors import AsyncioRequired
 
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["LoopOwner", "running_loop", "start_thread"]
+__all__ = ["BREATH", "LoopOwner", "running_loop", "start_thread"]
+
+BREATH: Final = 0.001
+"""Seconds that a thread which tidies up after an execution waits first: so long its caller has the interpreter for itself."""
 
 
 class _DaemonThreads:

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -79,6 +80,10 @@ def test_a_forked_child_that_closes_the_executor_closes_its_own_only(make_execut
     executor = make_executor(max_runners=1)
     executor.execute("return 1").check()
     pool: Any = executor._pool  # type: ignore[attr-defined]  # it has one
+    deadline = time.monotonic() + PATIENCE
+    while not pool._idle:  # a spare is started in the background
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     ours = pool._idle[0]
 
     def work() -> Any:

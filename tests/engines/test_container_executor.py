@@ -323,7 +323,7 @@ def test_each_setting_is_compared() -> None:
 
 
 SESSION = """
-import sys
+import sys, time
 from pytest_sandbox.engines.detect import detect_engine
 from pytest_sandbox.engines.owner import OWNER_LABEL, owner_label
 from pytest_sandbox.snippets.container import ContainerExecutor
@@ -332,6 +332,8 @@ def ours():
     return len(engine.find(f"{OWNER_LABEL}={owner_label()}"))
 executor = ContainerExecutor(engine=sys.argv[1], transport=sys.argv[2])
 executor.execute("return 1").check()
+while len(executor._pool._idle) < 2:
+    time.sleep(0.01)
 begun = [runner for runner in executor._pool._idle]
 for runner in begun:
     runner.wait_until_ready()

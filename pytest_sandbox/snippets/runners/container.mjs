@@ -5,8 +5,7 @@
 // here, and stamped anew for the host.
 
 import { spawn } from "node:child_process";
-import { randomBytes } from "node:crypto";
-import { readdirSync, readFileSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { byteLines } from "./channel.mjs";
 import { memoryKills, readSettings } from "./container_settings.mjs";
@@ -21,19 +20,30 @@ const LAST_WORDS = 4096; // characters
 const GONE_WITHIN = 500; // milliseconds
 const ZOMBIES_GONE_WITHIN = 20; // milliseconds, for those that Node itself waits for
 const REQUEST = "R".charCodeAt(0);
+const HELLO = "H".charCodeAt(0);
 const NEWLINE = Buffer.from("\n");
 const BOOTED = Buffer.from("booted ");
+const HELLO_TEXT = '{"source":"return 1","language":"js"}';
 const MESSAGE_REGEXP = /^\{"op":"(log|call|result|error)"/;
 const OUT_OF_MEMORY_REGEXP = /heap out of memory|Fatal JavaScript (?:out of memory|invalid size)|Allocation failed/;
 
 let child;
 let execution;
 
+/** Return 32 hexadecimal digits from the kernel; node:crypto would take longer to load than all the rest of this program. */
+function randomText() {
+  const bytes = Buffer.alloc(16);
+  const source = openSync("/dev/urandom", "r");
+  if (readSync(source, bytes) !== bytes.length) throw new Error("/dev/urandom has given too little");
+  closeSync(source);
+  return bytes.toString("hex");
+}
+
 function startChild() {
   const flags = ["--disable-sigusr1", "--disable-warning=ExperimentalWarning", `--max-old-space-size=${heapMegabytes}`];
   // A stack that overflows while Node formats it throws an error of the main realm, whose Function would be the way to all of Node.
   if (mode === "hardened") flags.push("--disallow-code-generation-from-strings");
-  const secret = randomBytes(16).toString("hex");
+  const secret = randomText();
   const stdio = ["ignore", "pipe", "pipe", "pipe", "pipe"];
   const process_ = spawn(process.execPath, [...flags, CHILD, mode], { stdio, env: { ...process.env }, detached: true });
   const started = { process: process_, secret, words: "", heard: false, isBooted: false, onBoot() {} };
@@ -56,6 +66,7 @@ function startChild() {
   }
   process_.on("error", () => {});
   process_.on("exit", (code, signal) => childEnded(started, code, signal));
+  process_.stdio[3].write(`H${HELLO_TEXT}\n`);
   return started;
 }
 
@@ -189,7 +200,14 @@ function log(level, text) {
 
 // -- the host ------------------------------------------------------------------------------------------------------------------
 
+// What is done for the first time takes Node milliseconds: so the host's hello comes the way that a request will come, and the child
+// answers its own only when it has prepared a snippet.
 listen((line) => {
+  if (line[0] === HELLO) {
+    JSON.parse(Buffer.from(line.buffer, line.byteOffset + 1, line.length - 1).toString());
+    greeted.resolve();
+    return;
+  }
   if (line[0] !== REQUEST) {
     child?.process.stdio[3].write(Buffer.concat([line, NEWLINE]));
     return;
@@ -208,5 +226,8 @@ listen((line) => {
   child.process.stdio[3].write(`R${JSON.stringify({ ...request, nonce: child.secret })}\n`);
 }, byteLines);
 
+const greeted = Promise.withResolvers();
 child = startChild();
-child.onBoot = () => sayReady({}, readSettings());
+const booted = new Promise((resolve) => (child.onBoot = resolve));
+memoryKills();
+Promise.all([greeted.promise, booted]).then(() => sayReady({}, readSettings()));

@@ -10,6 +10,7 @@ import { runInNewContext } from "node:vm";
 import { frameWriter, lineReader } from "./channel.mjs";
 import { execute } from "./execution.mjs";
 import { parsers, polyfill, realmText } from "./node_host.mjs";
+import { prepare } from "./prepare.mjs";
 import { makeOpenRealm, makeVmRealm } from "./vm_realm.mjs";
 
 const isHardened = process.argv[2] === "hardened";
@@ -45,6 +46,9 @@ const read = lineReader((kind, text) => {
   if (kind === "R") {
     running = execute(JSON.parse(text), backend);
     process.on("uncaughtException", running.uncaught);
+  } else if (kind === "H") {
+    const { source, language } = JSON.parse(text);
+    prepare(source, language, ownParsers).then(() => write("booted", ""));
   } else {
     running?.deliver(text);
   }
@@ -52,4 +56,3 @@ const read = lineReader((kind, text) => {
 const channel = new Socket({ fd: 3, readable: true, writable: false });
 channel.on("data", read);
 channel.on("end", () => process.exit(0));
-write("booted", "");
