@@ -20,7 +20,7 @@ _AT_ONCE: Final = 0.002
 """Seconds from one execution to the next that count as back to back."""
 
 _HEAD_START: Final = 0.02
-"""Seconds by which an execution may hold up the spare that replaces its runner: to start one takes turns from the execution's thread."""
+"""Seconds that the spare which replaces a runner waits for its execution: starting one takes turns from the thread of that."""
 
 _IN_A_ROW: Final = 20
 """So many executions back to back are worth a second runner: the two then take turns."""
