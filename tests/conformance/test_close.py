@@ -21,6 +21,7 @@ MakeExecutor = Callable[..., SnippetExecutor]
 
 CLOSE = 2.0
 PATIENCE = 20.0
+ENGINE_PROGRAMS = ("docker", "podman", "conmon", "runc", "crun")
 
 
 def allowed() -> float:
