@@ -46,10 +46,9 @@ def below(but: set[int]) -> list[int]:
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             line = process.cmdline()
-            at_work = (
-                Path(line[0]).name in ("docker", "podman", "conmon", "runc", "crun") and "--attach" not in line if line else True
-            )
-            if process.pid not in but and "watchdog" not in str(line) and line != me and not at_work:
+            if not line or line == me or process.pid in but or "watchdog" in str(line):
+                continue
+            if Path(line[0]).name not in ENGINE_PROGRAMS or "--attach" in line:
                 found.append(process.pid)
     return found
 
