@@ -56,6 +56,7 @@ class SdkClient:
         self.label = label
         self.api_version = _FIRST_VERSION
         self._clients: dict[int, _Client] = {}
+        self._is_closed = False
 
     @property
     def api(self) -> Any:
@@ -115,6 +116,8 @@ class SdkClient:
             raise EngineGone(self.label, action, innermost(error), was_asked=not was_refused(error)) from error
         finally:
             _Client.deadline.seconds = before
+            if self._is_closed:
+                self._drop()  # whoever comes late, such as a thread that removes a container, leaves no connection behind
 
     def poll(self, action: str, timeout: float | None, container: str, look: Callable[[], _Found | None]) -> _Found:
         """Look again and again, until something is found or the time is up.
@@ -142,7 +145,11 @@ class SdkClient:
             pause = min(pause * 1.5, _LONGEST_PAUSE)
 
     def close(self) -> None:
-        """Drop all connections; the next request makes a new one."""
+        """Drop all connections; from now on, each request makes one of its own."""
+        self._is_closed = True
+        self._drop()
+
+    def _drop(self) -> None:
         clients, self._clients = self._clients, {}
         for client in clients.values():
             client.close()

@@ -18,9 +18,10 @@ import pytest
 
 from pytest_sandbox.engines.base import Engine
 from pytest_sandbox.engines.cli import CliEngine
+from pytest_sandbox.engines.detect import detect_engine
 from pytest_sandbox.engines.spec import ContainerSpec, Mount, Ulimit
 from pytest_sandbox.errors import ContainerGone, EngineRefused, EngineTimeout, ImageNotFound
-from tests.real_engines import TEST_LABEL
+from tests.real_engines import COMBINATIONS, TEST_LABEL
 
 from .conftest import TOKEN, Containers
 
@@ -538,6 +539,18 @@ def test_create_and_remove_leave_no_descriptor_behind(engine: Engine, containers
     for _ in range(3):
         once()
     assert len(os.listdir("/proc/self/fd")) <= before
+
+
+@pytest.mark.usefixtures("engine")
+def test_what_comes_after_the_close_leaves_no_connection_behind(engine_name: str) -> None:
+    kind, transport = COMBINATIONS[engine_name]
+    own = detect_engine(kind, transport=transport)
+    with ThreadPoolExecutor(3) as threads:  # whose connections are open at the same time
+        list(threads.map(lambda _: own.find(f"{TEST_LABEL}=none"), range(3)))
+        own.close()
+        before = len(os.listdir("/proc/self/fd"))
+        list(threads.map(lambda _: own.find(f"{TEST_LABEL}=none"), range(3)))
+        assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_images_are_found_by_label_and_told_about(engine: Engine, busybox: str) -> None:
