@@ -15,7 +15,7 @@ import functools
 import struct
 from typing import Final
 
-__all__ = ["ARCHITECTURES", "DENIED", "filter_program"]
+__all__ = ["ARCHITECTURES", "DENIED", "UNSEEN_MEMORY", "filter_program"]
 
 # AUDIT_ARCH_* of include/uapi/linux/audit.h, by what uname calls the machine. Both are little-endian, see _ARGUMENTS.
 ARCHITECTURES: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -88,6 +88,15 @@ DENIED: Final[dict[str, _Numbers]] = {
     "iopl": (172, None),
     "ioperm": (173, None),
     "modify_ldt": (154, None),
+}
+# What holds memory, or a queue of it, that is not resident in the process that made it: no engine needs it, and whoever watches a
+# process for its memory would not see it.
+UNSEEN_MEMORY: Final[dict[str, _Numbers]] = {
+    "memfd_create": (319, 279),
+    "shmget": (29, 194),
+    "semget": (64, 190),
+    "msgget": (68, 186),
+    "mq_open": (240, 180),
 }
 _FORKS: Final[dict[str, _Numbers]] = {"fork": (57, None), "vfork": (58, None)}
 _SOCKETS: Final[dict[str, _Numbers]] = {
@@ -164,7 +173,7 @@ def filter_program(machine: str, *, forks: bool, sockets: bool) -> bytes:
 
     Args:
         machine: one of `ARCHITECTURES`.
-        forks: whether new processes may be made; threads always can.
+        forks: whether new processes may be made, and memory that is nobody's, as commands do; threads can always be made.
         sockets: whether sockets of the ordinary families may be made; without, there are only nameless pairs.
     """
     column = list(ARCHITECTURES).index(machine)
@@ -184,7 +193,7 @@ def filter_program(machine: str, *, forks: bool, sockets: bool) -> bytes:
         program += _on(_SOCKET[column], _allow_only(0, _ORDINARY_FAMILIES, errno.EAFNOSUPPORT))
     else:
         program += _on(_SOCKETPAIR[column], _allow_only(0, (_AF_UNIX,), errno.EAFNOSUPPORT))
-    denied = {**DENIED, **({} if forks else _FORKS), **({} if sockets else _SOCKETS)}
+    denied = {**DENIED, **({} if forks else _FORKS | UNSEEN_MEMORY), **({} if sockets else _SOCKETS)}
     for numbers in denied.values():
         program += _on(numbers[column], _fail(errno.EPERM))
     program += _return(_ALLOW)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pytest_sandbox.processes.seccomp import ARCHITECTURES, DENIED, filter_program
+from pytest_sandbox.processes.seccomp import ARCHITECTURES, DENIED, UNSEEN_MEMORY, filter_program
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/ns"), reason="the jail is for Linux")
 
@@ -75,6 +75,18 @@ def test_a_runner_cannot_fork_by_any_call(python: Any) -> None:
     code = "told([call(57), call(58)])" if platform.machine() == "x86_64" else "told([])"
     assert python.inside(clone(0)).value == "EPERM"
     assert set(python.inside(code).value) <= {"EPERM"}
+
+
+def test_a_runner_cannot_keep_memory_where_nobody_looks_for_it(python: Any) -> None:
+    column = list(ARCHITECTURES).index(platform.machine())
+    memfd, shmget, semget, msgget = (UNSEEN_MEMORY[name][column] for name in ("memfd_create", "shmget", "semget", "msgget"))
+    code = f"""
+name = ctypes.create_string_buffer(b"x")
+told([call({memfd}, ctypes.addressof(name), 0), call({shmget}, 0, 4096, 0o1600), call({semget}, 0, 1, 0o1600), call({msgget}, 0, 0o1600)])
+"""
+    # In a jail of a command, which has a namespace of its own for them, so that none is left on this machine.
+    assert python.inside(code, **WHOLE).value == ["done"] * 4
+    assert python.inside(code).value == ["EPERM"] * 4
 
 
 def test_calls_whose_flags_are_in_memory_or_that_are_newer_than_the_list_do_not_exist(python: Any) -> None:
@@ -194,6 +206,9 @@ def test_the_filter_of_every_architecture_says_the_same(machine: str, forks: boo
     for name, numbers in DENIED.items():
         number = numbers[column]
         assert number is None or answer(number) == failed(errno.EPERM), name
+    for name, numbers in UNSEEN_MEMORY.items():
+        number = numbers[column]
+        assert number is not None and answer(number) == (ALLOWED if forks else failed(errno.EPERM)), name
     read, execve, clone_number, socket_number, pair = [(0, 63), (59, 221), (56, 220), (41, 198), (53, 199)]
     assert answer(read[column]) == answer(execve[column]) == ALLOWED
     assert answer(clone_number[column], 0x003D0F00) == ALLOWED  # what pthread_create asks for
@@ -213,6 +228,6 @@ def test_the_numbers_are_those_that_libseccomp_knows(machine: str) -> None:
     resolve = ctypes.CDLL(path).seccomp_syscall_resolve_name_arch
     resolve.argtypes = [ctypes.c_uint32, ctypes.c_char_p]
     column = list(ARCHITECTURES).index(machine)
-    ours = {name: numbers[column] for name, numbers in DENIED.items()}
+    ours = {name: numbers[column] for name, numbers in (DENIED | UNSEEN_MEMORY).items()}
     theirs = {name: resolve(ARCHITECTURES[machine], name.encode()) for name in ours}
     assert ours == {name: number if number >= 0 else None for name, number in theirs.items()}
