@@ -201,7 +201,7 @@ class Runner:
         self._nonce = secrets.token_hex(16)
         execution = Execution(self._name, request, self._nonce)
         execution.sampled(link.sample())
-        request.tools.attach(self._answer, execution.encode)
+        request.tools.attach(self._answer, execution.calls.encode)
         try:
             with self._turn:
                 self._output += execution.begin(time.monotonic())
@@ -240,7 +240,7 @@ class Runner:
                 execution.receive(line, now)
                 if execution.is_over:
                     return
-            self._output += execution.tool_frames(now, len(self._output))
+            self._output += execution.calls.take_frames(now, len(self._output))
             if self._failure is not None:
                 raise self._failure
             if len(self._input) > execution.line_most:
@@ -330,10 +330,10 @@ class Runner:
             return
         try:
             execution, link = self._execution, self._link
-            if execution is None or link is None or execution.must_be_watched:
+            if execution is None or link is None or execution.calls.must_be_watched:
                 self._ring()
                 return
-            self._output += execution.tool_frames(time.monotonic(), len(self._output))
+            self._output += execution.calls.take_frames(time.monotonic(), len(self._output))
             self._write(link)
             if self._output:
                 self._ring()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections import deque
 from typing import Any, Final
 
 import msgspec
@@ -18,8 +17,8 @@ from pytest_sandbox.processes.usage import Sample
 from pytest_sandbox.result import ErrorKind, ExecuteResult, LogEntry, SnippetError, Usage
 from pytest_sandbox.snippets import protocol
 from pytest_sandbox.snippets.base import Request
+from pytest_sandbox.snippets.calls import ToolCalls
 from pytest_sandbox.snippets.link import Death
-from pytest_sandbox.snippets.tools import ToolOutcome
 from pytest_sandbox.values import UNDEFINED, ValueCannotCross, from_wire
 
 __all__ = ["MEMORY_SLACK", "OUTPUT_FACTOR", "Execution"]
@@ -29,15 +28,6 @@ MEMORY_SLACK: Final = 64 * MIB
 
 OUTPUT_FACTOR: Final = 16
 """At this many times the limit ``output``, the execution ends (`realm/basics.js` has the same number)."""
-
-_CALLS_AT_ONCE: Final = 128
-"""Tool calls of one execution that run at the same time, abandoned ones included; further ones wait for their turn."""
-
-_UNSENT_MOST: Final = 64 * MIB
-"""While so many bytes of answers wait for the runner to read them, no further call is started."""
-
-_HELD_FACTOR: Final = 32
-"""Past this many times the limit ``result``, what tool calls hold in our memory (arguments and answers) ends the execution."""
 
 _CAUSES_MOST: Final = 5
 """Links of a chain of causes that are kept, as in `realm/basics.js`; an open realm can be made to send more."""
@@ -83,15 +73,7 @@ class Execution:
         self._kept = 0
         self._lost = 0
         self._truncated = False
-        self._calls: dict[int, str] = {}
-        self._last_call = 0
-        self._calls_made = 0
-        self._calls_waiting: deque[tuple[int, str, msgspec.Raw]] = deque()
-        self._sizes: dict[int, int] = {}
-        self._held = 0
-        self._unsent = 0
-        self._call_deadlines: dict[int, float] = {}
-        self._frames = bytearray()
+        self.calls = ToolCalls(request, self._limit, self._violation, lambda: self.is_over)
         self._first: Sample | None = None
         self._last: Sample | None = None
         self._peak = 0
@@ -135,7 +117,7 @@ class Execution:
             if isinstance(message, protocol.Log):
                 self._log(message, now)
             elif isinstance(message, protocol.Call):
-                self._call(message, now)
+                self.calls.receive(message, now)
             elif isinstance(message, protocol.Result):
                 self._result(message)
             elif isinstance(message, protocol.Error):
@@ -226,115 +208,11 @@ class Execution:
     def _note_written(self, written: int) -> None:
         self._lost = max(self._lost, written - self._kept)
 
-    # -- tools ----------------------------------------------------------------------------------------------------
-
-    def _call(self, message: protocol.Call, now: float) -> None:
-        self._calls_made += 1
-        most = self._limits.tool_calls
-        if most is not None and self._calls_made > most:
-            self._limit("limit", "tool_calls", f"it called tools more than {most} times")
-            return
-        if message.id <= self._last_call:
-            self._violation(f"the tool call id {message.id} after {self._last_call}")
-            return
-        self._last_call = message.id
-        if self._limits.result is not None and len(message.args) > self._limits.result + 2 * MIB:
-            self._violation("tool arguments that are larger than the limit result")
-            return
-        name, tools = message.name, self._request.tools
-        if name not in tools.names:
-            self._frames += protocol.unknown_tool_frame(message.id, name, tools.names)
-            return
-        self._calls[message.id] = name
-        self._hold(message.id, len(message.args))
-        self._calls_waiting.append((message.id, name, message.args))
-        self._start_calls(now)
-
-    def _hold(self, call: int, size: int) -> None:
-        self._sizes[call] = self._sizes.get(call, 0) + size
-        self._held += size
-        most = self._limits.result
-        if most is not None and self._held + self._unsent > _HELD_FACTOR * max(most, MIB):
-            held = self._held + self._unsent
-            self._limit(
-                "limit",
-                "result",
-                f"its tool calls hold {held} bytes, more than {_HELD_FACTOR} times the limit result of {most} bytes",
-            )
-
-    def _release(self, call: int) -> None:
-        self._held -= self._sizes.pop(call, 0)
-
-    def _start_calls(self, now: float) -> None:
-        tools = self._request.tools
-        while self._calls_waiting and self._unsent <= _UNSENT_MOST and not self.is_over:
-            if len(self._calls) - len(self._calls_waiting) + tools.hung >= _CALLS_AT_ONCE:
-                return
-            call, name, raw = self._calls_waiting.popleft()
-            # Not before its turn: what is decoded takes many times the memory.
-            values = self._arguments(call, name, raw)
-            if values is None:
-                continue
-            if self._request.tool_timeout is not None:
-                self._call_deadlines[call] = now + self._request.tool_timeout
-            tools.start(call, name, values)
-
-    def _arguments(self, call: int, name: str, raw: msgspec.Raw) -> list[Any] | None:
-        """Return the arguments of a call; None when it has failed already."""
-        try:
-            args = protocol.decode_value(raw)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-            self._violation(f"tool arguments that cannot be read ({error})")
-            return None
-        if not isinstance(args, list):
-            self._violation("tool arguments that are not a list")
-            return None
-        try:
-            return [None if value is UNDEFINED else value for value in (from_wire(arg, f"args[{i}]") for i, arg in enumerate(args))]
-        except ValueCannotCross as error:
-            del self._calls[call]
-            self._release(call)
-            self._frames += protocol.error_frame(call, "TypeError", f'Cannot call tool "{name}": {error}')
-            return None
-
-    @property
-    def must_be_watched(self) -> bool:
-        """Whether an answer changes what the loop waits for: it may start another call, or the end has been asked for."""
-        return bool(self._calls_waiting) or self._request.tools.cancelled or self.is_over
-
-    def encode(self, outcome: ToolOutcome, name: str) -> bytes:
-        """Return the answer to a tool call, as a line; called in the tool's thread, where it holds up nobody."""
-        if outcome.error is not None:
-            return protocol.tool_error_frame(outcome.call, outcome.error)
-        return protocol.tool_value_frame(outcome.call, name, outcome.value, self._limits.result)
-
-    def tool_frames(self, now: float, unsent: int = 0) -> bytes:
-        """Return the answers to tool calls that are ready, as lines.
-
-        Args:
-            now: the time.
-            unsent: bytes of earlier answers that the runner has not read yet.
-        """
-        self._unsent = unsent
-        for outcome in self._request.tools.take():
-            # One whose time was up as it ended has been answered.
-            if self._calls.pop(outcome.call, None) is not None:
-                self._release(outcome.call)
-                self._call_deadlines.pop(outcome.call, None)
-                self._frames += outcome.frame
-        self._unsent += len(self._frames)
-        self._start_calls(now)
-        frames = bytes(self._frames)
-        self._frames.clear()
-        return frames
-
     # -- limits -----------------------------------------------------------------------------------------------------
 
     def next_check(self, now: float) -> float:
         """Seconds until the next deadline."""
-        deadlines = list(self._call_deadlines.values())
-        if self._deadline is not None:
-            deadlines.append(self._deadline)
+        deadlines = [deadline for deadline in (self._deadline, self.calls.next_deadline()) if deadline is not None]
         return max(0.0, min(deadlines) - now) if deadlines else _NO_CHECK
 
     def sampled(self, sample: Sample | None) -> None:
@@ -361,15 +239,7 @@ class Execution:
             self._limit("memory", "memory", f"{found}, the limit is {limits.memory} bytes (and {MEMORY_SLACK} of slack)")
         elif self._cpu is not None and limits.cpu_time is not None and self._cpu > limits.cpu_time:
             self._limit("limit", "cpu_time", f"it used {self._cpu:.2f} s of CPU time, the limit is {limits.cpu_time:g} s")
-        for call, deadline in list(self._call_deadlines.items()):
-            if now >= deadline:
-                name = self._calls.pop(call)
-                self._release(call)
-                del self._call_deadlines[call]
-                self._request.tools.abandon(call)
-                self._frames += protocol.error_frame(
-                    call, "ToolTimeout", f'Tool "{name}" did not return within the tool timeout of {self._request.tool_timeout:g} s'
-                )
+        self.calls.check(now)
 
     @property
     def _cpu(self) -> float | None:
@@ -405,7 +275,7 @@ class Execution:
             error=self._error,
             logs=tuple(self._logs),
             usage=Usage(
-                wall=wall, cpu=self._cpu, memory=self._peak or None, tool_calls=self._calls_made, output=self._kept + self._lost
+                wall=wall, cpu=self._cpu, memory=self._peak or None, tool_calls=self.calls.made, output=self._kept + self._lost
             ),
             truncated=self._truncated,
         )

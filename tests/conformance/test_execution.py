@@ -54,8 +54,8 @@ def test_a_tool_for_which_there_is_no_thread_fails_alone(monkeypatch: pytest.Mon
     monkeypatch.setattr(tools_module, "start_thread", refuse)
     with ToolBox({"tool": threading.get_ident}, owner=None, loops=LoopOwner()) as box:
         execution = execution_of(box)
-        box.attach(lambda: None, execution.encode)
+        box.attach(lambda: None, execution.calls.encode)
         execution.receive(b'{"op":"call","id":1,"name":"tool","args":[]}', time.monotonic())
-        answer = execution.tool_frames(time.monotonic())
+        answer = execution.calls.take_frames(time.monotonic())
     assert b'"ok":false' in answer and b"can't start new thread" in answer
     assert not execution.is_over

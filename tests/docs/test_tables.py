@@ -22,7 +22,7 @@ from pytest_sandbox.catalog import BUILTINS
 from pytest_sandbox.limits import DEFAULT_LIMITS, MIB, Limits
 from pytest_sandbox.plugin import records
 from pytest_sandbox.result import ErrorKind, ExecuteResult
-from pytest_sandbox.snippets import channel, execution
+from pytest_sandbox.snippets import calls, channel, execution
 from pytest_sandbox.snippets.base import SnippetExecutor
 from pytest_sandbox.snippets.tools import REFUSED_NAMES
 
@@ -175,7 +175,7 @@ def test_members_that_an_executor_provides() -> None:
     ("page", "words"),
     [
         ("docs/snippets-and-tools.md", f"more than {values.MAX_DEPTH} levels"),
-        ("docs/snippets-and-tools.md", f"up to {execution._CALLS_AT_ONCE} of one execution"),
+        ("docs/snippets-and-tools.md", f"up to {calls._CALLS_AT_ONCE} of one execution"),
         ("docs/executors.md", f"looked at every {channel._TICK * 1000:g} ms"),
         ("docs/known-limitations.md", f"every {channel._TICK * 1000:g} ms"),
         ("docs/pytest.md", f"the last {records.KEPT_EXECUTIONS} executions"),
