@@ -183,6 +183,14 @@ DIFFERENCES: Final[tuple[Difference, ...]] = (
         hardened=False,
     ),
     Difference(
+        "container",
+        "escaped-words",
+        "The text of a function shows words such as `import` and `catch` escaped in literals (`\\u0069mport`) and blanked in "
+        "comments; the `source` of a regular expression shows those that look like code in the same way",
+        "whatever could be code that Node must not see is written in another way, in literals as well",
+        hardened=True,
+    ),
+    Difference(
         "vm2",
         "no-proxy",
         "`Proxy` is undefined",
@@ -251,6 +259,13 @@ DIFFERENCES: Final[tuple[Difference, ...]] = (
         "import-throws",
         "`import()` throws at once instead of returning a promise that is rejected",
         "vm2 replaces it in the source text by a function that throws",
+    ),
+    Difference(
+        "vm2",
+        "escaped-words",
+        "The text of a function shows words such as `import` and `catch` escaped in literals (`\\u0069mport`) and blanked in "
+        "comments; the `source` of a regular expression shows those that look like code in the same way",
+        "whatever could be code that vm2 would rewrite is written in another way, in literals as well",
     ),
 )
 

@@ -437,6 +437,12 @@ PROMISE_METHODS: dict[str, tuple[str, Any]] = {
 }
 
 
+@pytest.mark.difference("escaped-words")
+def test_functions_and_regular_expressions_have_the_text_that_they_were_written_with(run: Run) -> None:
+    code = "const f = () => 'import ./a; catch' /* with */; return [String(f), String(() => `async`), /catch(?=.)/.source]"
+    assert run(code) == ["() => 'import ./a; catch'", "() => `async`", "catch(?=.)"]
+
+
 @pytest.mark.difference("frozen-promises")
 @pytest.mark.parametrize("case", PROMISE_METHODS)
 def test_methods_of_promises_can_be_assigned(run: Run, case: str) -> None:
