@@ -7,12 +7,13 @@ import contextlib
 import os
 import threading
 import weakref
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
 from os import PathLike
-from typing import TYPE_CHECKING, ClassVar, Final, Self
+from typing import TYPE_CHECKING, ClassVar, Final
 
+from pytest_sandbox.closing import Closable
 from pytest_sandbox.commands.calls import Prepared, Stdin, input_bytes, prepare
 from pytest_sandbox.commands.masking import Secrets
 from pytest_sandbox.commands.process import KILL_TIMEOUT, Process
@@ -35,7 +36,7 @@ _RECORDS: Final = 50
 _open: weakref.WeakSet[CommandExecutor] = weakref.WeakSet()
 
 
-class CommandExecutor(ABC):
+class CommandExecutor(Closable):
     """Run commands as an entry allows; a context manager, usable from several threads.
 
     Args:
@@ -218,24 +219,6 @@ class CommandExecutor(ABC):
                 self.on_close()
 
     release = close
-
-    async def aclose(self) -> None:
-        """Do the same as `close` without blocking the running loop."""
-        import asyncio
-
-        await asyncio.to_thread(self.close)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.aclose()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}{' closed' if self._closed else ''}>"

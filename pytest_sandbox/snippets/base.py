@@ -7,11 +7,12 @@ Everything that must not differ between backends lives here: the checking of arg
 from __future__ import annotations
 
 import dataclasses
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
+from pytest_sandbox.closing import Closable
 from pytest_sandbox.errors import ExecutorClosed, InvalidArgument, UnsupportedLimit, near_miss
 from pytest_sandbox.limits import DEFAULT_LIMITS, UNSET, Limits, Unset, check_seconds
 from pytest_sandbox.observing import Ended, tell
@@ -100,7 +101,7 @@ class Request:
     tool_timeout: float | None
 
 
-class SnippetExecutor(ABC):
+class SnippetExecutor(Closable):
     """Run untrusted JavaScript; a context manager, usable from several threads.
 
     Args:
@@ -145,7 +146,7 @@ class SnippetExecutor(ABC):
                 )
         return cls.options_class(**options)
 
-    @classmethod  # noqa: B027 - most have nothing to import
+    @classmethod
     def import_late(cls) -> None:
         """Import what an executor needs and its module does not: called before one is created, in one thread at a time."""
 
@@ -246,24 +247,6 @@ class SnippetExecutor(ABC):
             self._shut_down()
             self._loops.close()
             self._maker.closed = True
-
-    async def aclose(self) -> None:
-        """Do the same as `close` without blocking the running loop."""
-        import asyncio
-
-        await asyncio.to_thread(self.close)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.aclose()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}{' closed' if self._closed else ''}>"
