@@ -57,7 +57,11 @@ def test_what_is_kept_is_what_an_audit_finds(session: AuditSession, isolated_vm:
     machine = Machine(system="", kernel="", architecture="", cores=1, memory=1, python="", user="", jail="")
     found = ExecutorAudit(name="isolated-vm", kind="snippet", guarantees=tuple(results))
     audit = Audit(tool_version="", started="", duration=0.0, machine=machine, executors=(found,))
-    assert summary(audit)["isolated-vm"] == KEPT["isolated-vm"], AGAIN
+    # Without Docker there may be no bridge to containers, and without a network no address: nothing to attack.
+    absent = tuple(f"-{kind}" for kind in ("host", "bridge") if not session.canaries.addresses(kind))
+    row = json.loads(json.dumps(KEPT["isolated-vm"]))
+    row["network"]["attacks"] = [each for each in row["network"]["attacks"] if not each.removesuffix("@process").endswith(absent)]
+    assert summary(audit)["isolated-vm"] == row, AGAIN
 
 
 def test_a_table_needs_a_complete_audit() -> None:
