@@ -130,6 +130,8 @@ def test_the_first_result(engine: str, make: Any, plain_run: list[str], meter: M
 def test_an_idle_container(engine: str, make: Any, meter: Meter) -> None:
     executor = make(spares=1)
     executor.execute("return 1+1").check()
+    while not executor._pool._idle:  # it is started in the background
+        time.sleep(0.01)
     (spare,) = executor._pool._idle
     spare.wait_until_ready()
     time.sleep(0.5)

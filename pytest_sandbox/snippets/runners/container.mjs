@@ -229,5 +229,6 @@ listen((line) => {
 const greeted = Promise.withResolvers();
 child = startChild();
 const booted = new Promise((resolve) => (child.onBoot = resolve));
+const settings = readSettings(); // while the child boots
 memoryKills();
-Promise.all([greeted.promise, booted]).then(() => sayReady({}, readSettings()));
+Promise.all([greeted.promise, booted]).then(() => sayReady({}, settings));
