@@ -44,8 +44,8 @@ class PlainSubject(Subject):
         self._held = bytearray()
         self._searched = 0
         self._loose: list[str] = []
+        self._errors: list[str] = []
         self._size = 0
-        self._pid = 0
         self._count = 0
         self._brittle = False
 
@@ -64,11 +64,14 @@ class PlainSubject(Subject):
         tools = {} if tools is None else tools
         logs: list[str] = []
         self._loose = logs
+        # After the logs: which of two pipes is read first is chance, and whoever looks for a witness looks at the first lines.
+        errors: list[str] = []
+        self._errors = errors
         self._size = 0
         began = time.monotonic()
 
         def ran(ended: str, **more: Any) -> Ran:
-            return Ran(ended=ended, logs=tuple(logs), duration=time.monotonic() - began, **more)
+            return Ran(ended=ended, logs=(*logs, *errors), duration=time.monotonic() - began, **more)
 
         try:
             link = self._ready()
@@ -124,7 +127,7 @@ class PlainSubject(Subject):
             self._link = self._start().wait(_START_TIMEOUT)
             message = self._receive(self._link, time.monotonic() + _START_TIMEOUT)
             if message is None:
-                words = " ".join(self._loose)[-300:]
+                words = " ".join((*self._loose, *self._errors))[-300:]
                 death = self._link.end()
                 self._link = None
                 raise OSError(f"{self.name} did not start (it ended {death.how}): {words}")
@@ -178,7 +181,7 @@ class PlainSubject(Subject):
                     if stream == "stdout":
                         self._held += data
                     else:
-                        self._loose += data.decode("utf-8", "replace").splitlines()
+                        self._errors += data.decode("utf-8", "replace").splitlines()
 
     def _parse(self, line: bytes) -> dict[str, Any] | None:
         """Return a message; what is none is something that was printed."""
