@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from pytest_sandbox.guarantees.plain_subject import PLAIN, PlainSubject
-from pytest_sandbox.guarantees.scripts import harness
+from pytest_sandbox.guarantees.together import harness
 from pytest_sandbox.processes.spawn import spawn_soon
 from pytest_sandbox.snippets.link import StartingProcess
 from pytest_sandbox.snippets.runtimes import find_node
