@@ -33,6 +33,7 @@ _RUNNER_FILES: Final = (
     "channel.mjs",
     "container.mjs",
     "container_child.mjs",
+    "container_parent.mjs",
     "container_settings.mjs",
     "execution.mjs",
     "node_host.mjs",

@@ -22,7 +22,7 @@ from pytest_sandbox.snippets.threads import BREATH, start_thread
 __all__ = ["ContainerLink", "Removals", "StartingContainer"]
 
 _HELLO: Final = b"H{}\n"
-"""What a runner waits for before it says that it is ready, see `runners/container.mjs`."""
+"""What a runner waits for before it says that it is ready, see `runners/container_parent.mjs`."""
 
 _WAIT: Final = 2.0
 """Seconds that the engine may take to say how a container ended."""
