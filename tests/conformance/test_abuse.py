@@ -233,8 +233,10 @@ def test_after_a_timeout_no_runner_goes_on(make_executor: MakeExecutor, runners:
     before = set(runners())
     executor = make_executor(max_runners=1)
     executor.execute("return 1").check()
-    busy = [process for pid, process in runners().items() if pid not in before]
-    assert busy, "there is no runner to be ended"
+    deadline = time.monotonic() + 30
+    while not (busy := [process for pid, process in runners().items() if pid not in before]):
+        assert time.monotonic() < deadline, "there is no runner to be ended"
+        time.sleep(0.01)  # one for each execution is started in the background
     assert executor.execute("for (;;) {}", timeout=TIMEOUT).error is not None
     executor.close()
     _gone, alive = psutil.wait_procs([process for pid, process in runners().items() if pid not in before] + busy, timeout=10)
