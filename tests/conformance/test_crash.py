@@ -28,6 +28,15 @@ def new_runners(before: set[int], runners: Runners) -> list[psutil.Process]:
     return [process for pid, process in runners().items() if pid not in before]
 
 
+def idle_runners(before: set[int], runners: Runners) -> list[psutil.Process]:
+    """Return the runners that wait for the next execution; one for each execution is started in the background."""
+    deadline = time.monotonic() + 30
+    while not (idle := new_runners(before, runners)):
+        assert time.monotonic() < deadline, "no runner is kept ready"
+        time.sleep(0.01)
+    return idle
+
+
 def kill(processes: list[psutil.Process]) -> None:
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):  # it ended with the one before
@@ -85,7 +94,7 @@ def test_a_runner_killed_while_idle_is_replaced_without_anybody_noticing(make_ex
     before = set(runners())
     executor = make_executor(max_runners=1)
     executor.execute("return 1").check()
-    idle = new_runners(before, runners)
+    idle = idle_runners(before, runners)
     kill(idle)
     psutil.wait_procs(idle, timeout=10)
     assert executor.execute("return 1+1").check().value == 2
