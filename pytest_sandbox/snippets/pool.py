@@ -82,7 +82,8 @@ class RunnerPool:
         try:
             runner = self._ready_runner()
             if not self._reuse and self._spares:
-                start_thread(lambda: self._keep_spares(is_over))
+                with contextlib.suppress(RuntimeError):  # no thread is to be had: the next execution starts its runner itself
+                    start_thread(lambda: self._keep_spares(is_over))
             yield runner
         finally:
             self._give_back(runner, extra=extra)
