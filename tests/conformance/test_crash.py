@@ -90,6 +90,20 @@ def test_a_runner_killed_while_it_computes_is_a_crash(make_executor: MakeExecuto
     assert executor.execute("return 1+1").check().value == 2
 
 
+def test_a_runner_killed_before_it_is_ready_is_replaced_without_anybody_noticing(
+    make_executor: MakeExecutor, runners: Runners
+) -> None:
+    before = set(runners())
+    executor = make_executor(max_runners=1)
+    starting = executor._pool._idle[0]  # type: ignore[attr-defined]  # it has one
+    processes = idle_runners(before, runners)
+    assert not starting.is_ready
+    kill(processes)
+    psutil.wait_procs(processes, timeout=10)
+    assert executor.execute("return 1+1").check().value == 2
+    assert starting not in executor._pool._idle, "it was used after all"  # type: ignore[attr-defined]
+
+
 def test_a_runner_killed_while_idle_is_replaced_without_anybody_noticing(make_executor: MakeExecutor, runners: Runners) -> None:
     before = set(runners())
     executor = make_executor(max_runners=1)
