@@ -16,7 +16,10 @@ from pytest_sandbox.guarantees.stage import Attempt, CannotTell, NotApplicable, 
 
 __all__ = ["change", "got", "knock", "leak", "needs_root", "product", "told"]
 
-_ABSENT_REGEXP: Final = re.compile(r"no way to|ENOENT|NotFound|No such file")
+# There is nothing to read it with, or nothing to read; or the runtime's own permissions, of Deno or of Node, stand before it.
+_OUT_OF_REACH_REGEXP: Final = re.compile(
+    r"no way to|ENOENT|NotFound|No such file|NotCapable: Requires read access|Access to this API has been restricted"
+)
 
 
 def knock(transport: Transport = "tcp", at: Literal["loopback", "loopback6", "host", "bridge"] = "loopback") -> SceneMaker:
@@ -130,10 +133,9 @@ def told(what: str, is_breach: Callable[[Any], str]) -> SceneMaker:
     def make(_canaries: Canaries) -> Iterator[Scene]:
         def look(attempt: Attempt) -> tuple[bool, str]:
             if attempt.at == "threw":
-                # Where there is nothing to read it with, or nothing to read, others look from the host. Whatever else was in the
-                # way may hide what was looked for.
+                # Where it is out of reach, others look from the host. Whatever else was in the way may hide what was looked for.
                 words = f"{what} cannot be read inside ({attempt.words})"
-                raise NotApplicable(words) if _ABSENT_REGEXP.search(attempt.error) else CannotTell(words)
+                raise NotApplicable(words) if _OUT_OF_REACH_REGEXP.search(attempt.error) else CannotTell(words)
             found = is_breach(attempt.value)
             return bool(found), f"{what}: {found or attempt.value}"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_sandbox import SnippetExecutor
+from pytest_sandbox import ExecutorUnavailable, SnippetExecutor, create_executor
 from pytest_sandbox.guarantees.audit import AuditSession
 from pytest_sandbox.guarantees.catalogue import our_probes
 from pytest_sandbox.guarantees.results import Audit, ExecutorAudit, Machine
@@ -43,25 +43,35 @@ def test_the_audit_that_is_kept_has_nothing_that_is_not_held() -> None:
     assert wrong == {}
 
 
-def test_what_is_kept_is_what_an_audit_finds(session: AuditSession, isolated_vm: SnippetExecutor) -> None:
-    # One executor, all of it; the others are audited by whoever makes the table, and in CI.
-    if "bubblewrap" not in isolated_vm.info.jail or session.catalogue.problems:
-        pytest.skip(f"the table is made where there is a jail: {isolated_vm.info.jail}")
+@pytest.mark.parametrize("name", ["isolated-vm", "deno", "vm2"])
+def test_what_is_kept_is_what_an_audit_finds(session: AuditSession, name: str) -> None:
+    # All of it; those that run containers are audited by whoever makes the table.
+    try:
+        executor = create_executor(name)
+    except ExecutorUnavailable as error:
+        pytest.skip(str(error))
+    with executor:
+        _audit_of(session, name, executor)
+
+
+def _audit_of(session: AuditSession, name: str, executor: SnippetExecutor) -> None:
+    if "bubblewrap" not in executor.info.jail or session.catalogue.problems:
+        pytest.skip(f"the table is made where there is a jail: {executor.info.jail}")
     import os
 
     if os.geteuid() != 0:
         pytest.skip("the table is made by root, whose controls can show more")
-    with session.snippets(isolated_vm) as audited:
+    with session.snippets(executor) as audited:
         results = session.prove_all(audited)
     assert [result.reason for result in results if result.verdict not in ("held", "not promised")] == []
     machine = Machine(system="", kernel="", architecture="", cores=1, memory=1, python="", user="", jail="")
-    found = ExecutorAudit(name="isolated-vm", kind="snippet", guarantees=tuple(results))
+    found = ExecutorAudit(name=name, kind="snippet", guarantees=tuple(results))
     audit = Audit(tool_version="", started="", duration=0.0, machine=machine, executors=(found,))
     # Without Docker there may be no bridge to containers, and without a network no address: nothing to attack.
     absent = tuple(f"-{kind}" for kind in ("host", "bridge") if not session.canaries.addresses(kind))
-    row = json.loads(json.dumps(KEPT["isolated-vm"]))
+    row = json.loads(json.dumps(KEPT[name]))
     row["network"]["attacks"] = [each for each in row["network"]["attacks"] if not each.removesuffix("@process").endswith(absent)]
-    assert summary(audit)["isolated-vm"] == row, AGAIN
+    assert summary(audit)[name] == row, AGAIN
 
 
 def test_a_table_needs_a_complete_audit() -> None:

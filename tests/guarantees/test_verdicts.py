@@ -218,7 +218,15 @@ def test_a_control_that_is_not_there_makes_it_inconclusive_and_says_so(
     assert "no node on PATH" in found.reason
 
 
-@pytest.mark.parametrize(("error", "is_left_out"), [("EACCES: permission denied", False), ("ENOENT: no such file", True)])
+@pytest.mark.parametrize(
+    ("error", "is_left_out"),
+    [
+        ("EACCES: permission denied", False),
+        ("ENOENT: no such file", True),
+        ('NotCapable: Requires read access to "/proc/self/status", run again with the --allow-read flag', True),
+        ("Access to this API has been restricted. Use --allow-fs-read to manage permissions.", True),
+    ],
+)
 def test_what_is_hidden_inside_is_not_left_out(isolated_vm: SnippetExecutor, error: str, is_left_out: bool) -> None:
     from pytest_sandbox.guarantees.catalogue import Catalogue
     from pytest_sandbox.guarantees.probe import CodeProbe
