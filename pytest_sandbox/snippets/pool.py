@@ -6,6 +6,7 @@ import contextlib
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -35,14 +36,25 @@ class RunnerPool:
         most: how many may be lent at the same time.
         reuse: whether a runner may serve another execution after the first.
         spares: how many are kept ready ahead of time, from the first execution on; one is started at once.
+        announce: called before a spare is started in the background, with what tells whether it is still to come.
     """
 
-    def __init__(self, name: str, start: Callable[[], Runner], *, most: int, reuse: bool, spares: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        start: Callable[[], Runner],
+        *,
+        most: int,
+        reuse: bool,
+        spares: int,
+        announce: Callable[[Callable[[], bool]], None],
+    ) -> None:
         self._name = name
         self._start = start
         self._most = most
         self._reuse = reuse
         self._spares = spares
+        self._announce = announce
         self._owner = os.getpid()
         self._forget()
         self._idle.append(start())
@@ -54,6 +66,7 @@ class RunnerPool:
         self._lent: set[Runner] = set()
         self._warming: set[Runner] = set()
         self._coming = 0
+        self._growing = 0
         self._taken = 0
         self._returned = 0.0
         self._in_a_row = 0
@@ -82,8 +95,7 @@ class RunnerPool:
         try:
             runner = self._ready_runner()
             if not self._reuse and self._spares:
-                with contextlib.suppress(RuntimeError):  # no thread is to be had: the next execution starts its runner itself
-                    start_thread(lambda: self._keep_spares(is_over))
+                self._grow(is_over)
             yield runner
         finally:
             self._give_back(runner, extra=extra)
@@ -173,10 +185,29 @@ class RunnerPool:
         runner.kill()
         return False
 
-    def _keep_spares(self, is_over: threading.Event) -> None:
-        """Start what is missing, soon after the execution or while it takes long."""
-        if is_over.wait(_HEAD_START):
-            time.sleep(BREATH)
+    def _grow(self, is_over: threading.Event) -> None:
+        """Have another thread start the spares that are missing, soon after the execution or while it takes long."""
+        pool = weakref.ref(self)
+        with self._changed:
+            self._growing += 1
+        self._announce(lambda: (found := pool()) is not None and found._growing > 0 and not found._closed)
+
+        def work() -> None:
+            if is_over.wait(_HEAD_START):
+                time.sleep(BREATH)
+            try:
+                self._keep_spares()
+            finally:
+                with self._changed:
+                    self._growing -= 1
+
+        try:
+            start_thread(work)
+        except RuntimeError:  # no thread is to be had: the next execution starts its runner itself
+            with self._changed:
+                self._growing -= 1
+
+    def _keep_spares(self) -> None:
         with self._changed:
             missing = 0 if self._closed else self._spares - len(self._idle) - self._coming
             self._coming += max(0, missing)

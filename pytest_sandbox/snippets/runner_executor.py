@@ -40,7 +40,15 @@ class RunnerExecutor(SnippetExecutor):
             reason = f"its runner alone needs more; set at least {self.least_memory} bytes ({self.least_memory // MIB} MiB)"
             raise UnsupportedLimit(self.name, "memory", memory, reason)
         self._set_up()
-        self._pool = RunnerPool(self.name, self._start_ours, most=self.max_runners, reuse=self.reuses_runners, spares=self.spares)
+        maker = self._maker
+        self._pool = RunnerPool(
+            self.name,
+            self._start_ours,
+            most=self.max_runners,
+            reuse=self.reuses_runners,
+            spares=self.spares,
+            announce=lambda is_coming: maker.add_other("a runner that is about to be started", is_coming),
+        )
 
     @abstractmethod
     def _set_up(self) -> None:

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import psutil
 import pytest
@@ -112,6 +113,22 @@ def test_a_runner_killed_while_idle_is_replaced_without_anybody_noticing(make_ex
     kill(idle)
     psutil.wait_procs(idle, timeout=10)
     assert executor.execute("return 1+1").check().value == 2
+
+
+@pytest.mark.usefixtures("runners")
+def test_a_spare_that_is_about_to_be_started_counts_as_left(make_executor: MakeExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytest_sandbox.snippets import pool
+
+    executor: Any = make_executor(max_runners=1)
+    if executor.info.fresh == "realm":
+        pytest.skip("no spare of it is started in the background")
+    for name in ("_HEAD_START", "BREATH"):
+        monkeypatch.setattr(pool, name, 30.0)
+    executor.execute("return 1").check()
+    assert executor._pool._idle == []
+    assert "a runner that is about to be started" in executor._maker.remains()
+    executor.close()
+    assert "a runner that is about to be started" not in executor._maker.remains()
 
 
 def test_a_runner_that_is_stopped_ends_at_the_timeout(make_executor: MakeExecutor, runners: Runners) -> None:
