@@ -53,7 +53,7 @@ class SdkEngine(ManagedEngine):
     def __init__(self, url: str, *, environ: Mapping[str, str] | None = None, timeout: float = DEFAULT_TIMEOUT) -> None:
         self._sdk = SdkClient(Endpoint(url, environ), f"the engine at {url}")
         with self._sdk.translated("reach it", timeout), contextlib.ExitStack() as stack:
-            stack.callback(self._sdk.close)
+            stack.callback(self._sdk.drop)
             # Podman needs 0.4 s each to tell its version and its facts; who it is comes with the answer to a ping.
             answer = self._client.get(self._client.base_url + "/_ping")
             answer.raise_for_status()

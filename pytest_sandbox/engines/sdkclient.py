@@ -57,6 +57,13 @@ class SdkClient:
         self.api_version = _FIRST_VERSION
         self._clients: dict[int, _Client] = {}
         self._is_closed = False
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin without requests; also in a forked child, where a thread that is not there may seem to make one."""
+        self._owner = os.getpid()
+        self._lock = threading.Lock()
+        self._under_way = 0
 
     @property
     def api(self) -> Any:
@@ -84,6 +91,10 @@ class SdkClient:
         seconds = DEFAULT_TIMEOUT if timeout is None else timeout
         before = getattr(_Client.deadline, "seconds", None)
         _Client.deadline.seconds = seconds
+        if os.getpid() != self._owner:
+            self._begin()
+        with self._lock:
+            self._under_way += 1
         try:
             yield
         except EngineError:
@@ -116,8 +127,9 @@ class SdkClient:
             raise EngineGone(self.label, action, innermost(error), was_asked=not was_refused(error)) from error
         finally:
             _Client.deadline.seconds = before
-            if self._is_closed:
-                self._drop()  # whoever comes late, such as a thread that removes a container, leaves no connection behind
+            with self._lock:
+                self._under_way -= 1
+                self._drop_if_closed()
 
     def poll(self, action: str, timeout: float | None, container: str, look: Callable[[], _Found | None]) -> _Found:
         """Look again and again, until something is found or the time is up.
@@ -145,11 +157,20 @@ class SdkClient:
             pause = min(pause * 1.5, _LONGEST_PAUSE)
 
     def close(self) -> None:
-        """Drop all connections; from now on, each request makes one of its own."""
-        self._is_closed = True
-        self._drop()
+        """Drop all connections; what comes late, such as a thread that removes a container, leaves none behind either."""
+        if os.getpid() != self._owner:
+            self._begin()
+        with self._lock:
+            self._is_closed = True
+            self._drop_if_closed()
 
-    def _drop(self) -> None:
+    def _drop_if_closed(self) -> None:
+        """Drop the connections, but none that another thread is about to use."""
+        if self._is_closed and self._under_way == 0:
+            self.drop()
+
+    def drop(self) -> None:
+        """Drop the connections that there are; the next request makes a new one."""
         clients, self._clients = self._clients, {}
         for client in clients.values():
             client.close()

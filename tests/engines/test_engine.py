@@ -545,11 +545,11 @@ def test_create_and_remove_leave_no_descriptor_behind(engine: Engine, containers
 def test_what_comes_after_the_close_leaves_no_connection_behind(engine_name: str) -> None:
     kind, transport = COMBINATIONS[engine_name]
     own = detect_engine(kind, transport=transport)
-    with ThreadPoolExecutor(3) as threads:  # whose connections are open at the same time
-        list(threads.map(lambda _: own.find(f"{TEST_LABEL}=none"), range(3)))
+    with ThreadPoolExecutor(8) as threads:  # whose connections are open at the same time
+        list(threads.map(lambda _: own.find(f"{TEST_LABEL}=none"), range(8)))
         own.close()
         before = len(os.listdir("/proc/self/fd"))
-        list(threads.map(lambda _: own.find(f"{TEST_LABEL}=none"), range(3)))
+        list(threads.map(lambda _: own.find(f"{TEST_LABEL}=none"), range(40)))
         assert len(os.listdir("/proc/self/fd")) <= before
 
 
