@@ -23,6 +23,7 @@ import time
 ALL_IN = 8.0  # seconds for everything after the end of file
 YOUNG = 30.0  # seconds: a container registered less than this ago may still be in creation when the engine does not know it
 FIRST_RETRY = 0.3  # seconds; each further pause is twice as long
+LINGER = 2.0  # seconds in which a removed folder may come back: a runner that was just started boots before it notices our end
 
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -183,8 +184,8 @@ def remove_containers(lines: dict[str, float], deadline: float) -> None:
         pause *= 2
 
 
-def remove_folders(lines: dict[str, None], deadline: float) -> None:
-    """Remove folders; who has written there was killed, and may need a moment to be gone."""
+def remove_folders(lines: dict[str, None], deadline: float, linger: float = 0.0) -> None:
+    """Remove folders; who has written there was killed, and may need a moment to be gone. Look so long for those that come back."""
     if not lines:
         return
     import shutil
@@ -193,15 +194,16 @@ def remove_folders(lines: dict[str, None], deadline: float) -> None:
     for body in lines:
         with contextlib.suppress(ValueError):
             paths.append(bytes.fromhex(body[1:]).decode("utf-8", "surrogateescape"))
+    until = time.monotonic() + linger
     pause = FIRST_RETRY / 8
     while True:
         for path in paths:
             shutil.rmtree(path, ignore_errors=True)
-        paths = [path for path in paths if os.path.lexists(path)]
-        if not paths or time.monotonic() + pause > deadline:
+        now = time.monotonic()
+        if now + pause > deadline or (now >= until and not any(map(os.path.lexists, paths))):
             return
         time.sleep(pause)
-        pause *= 2
+        pause = min(pause * 2, FIRST_RETRY)
 
 
 def main() -> None:
@@ -214,6 +216,7 @@ def main() -> None:
         kill_group(pgid, ticks)
     remove_folders(folders, deadline - ALL_IN / 2)
     remove_containers(containers, deadline)
+    remove_folders(folders, max(deadline, time.monotonic() + LINGER + FIRST_RETRY), LINGER)
 
 
 if __name__ == "__main__":

@@ -219,14 +219,18 @@ class Run:
         found = engine.find(OWNER_LABEL) if engine is not None else []
         return [state.name for state in found if state.labels[OWNER_LABEL].split(":")[2] in owners]
 
+    def folders(self) -> list[str]:
+        return [path.name for path in self.temporary.iterdir() if "sandbox" in path.name]
+
     def check_gone(self, engine: Engine | None) -> None:
         """Check that nothing is left."""
         died = time.monotonic()
         while self.survivors() and time.monotonic() < died + GONE:
             time.sleep(0.05)
         assert self.survivors() == []
-        left = [path.name for path in self.temporary.iterdir() if "sandbox" in path.name]
-        assert left == []
+        while self.folders() and time.monotonic() < died + GONE:
+            time.sleep(0.05)
+        assert self.folders() == []
         while self.containers(engine) and time.monotonic() < died + CONTAINERS_GONE:
             time.sleep(0.1)
         assert self.containers(engine) == []

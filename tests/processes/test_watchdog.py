@@ -430,3 +430,25 @@ def test_a_registration_costs_microseconds() -> None:
         child.kill()
         child.wait()
         watchdog.unwatch_group(child.pid)
+
+
+def test_a_folder_that_comes_back_after_the_end_is_removed_again(run: Callable[[str], Run], tmp_path: Path) -> None:
+    folder, done = tmp_path / "home", tmp_path / "done"
+    folder.mkdir()
+    # As a runner that was started in the last moment, and is registered by nobody: it writes there before it notices the end.
+    late = f"import os, sys, time; sys.stdin.read(); time.sleep(0.5); os.makedirs({str(folder)!r}); open({str(done)!r}, 'w')"
+    body = f"""
+        from pathlib import Path
+        watchdog.watch_folder(Path({str(folder)!r}))
+        subprocess.Popen([sys.executable, "-I", "-S", "-c", {late!r}], stdin=subprocess.PIPE, start_new_session=True)
+        say(me=facts(os.getpid()))
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    run(body).listen()
+    deadline = time.monotonic() + 20
+    while not done.exists():
+        assert time.monotonic() < deadline, "the late one has not written"
+        time.sleep(0.02)
+    while folder.exists():
+        assert time.monotonic() < deadline, "the folder has come back to stay"
+        time.sleep(0.02)
