@@ -6,6 +6,7 @@ And the end of every run: one line for each thing that was not exercised, in pla
 from __future__ import annotations
 
 import re
+import signal
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,6 +32,17 @@ def needs_engine(item: pytest.Item) -> bool:
     parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
     values = [getattr(value, "id", value) for name, value in parameters.items() if name in _PARAMETERS]
     return any(isinstance(value, str) and value.startswith(_VALUES) for value in values)
+
+
+def pytest_configure() -> None:
+    """Hear what a run under nohup, or in the background of a shell, ignores: all that tests start would ignore it, too."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, _go_on), (signal.SIGQUIT, _go_on)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def _go_on(*_: object) -> None:
+    """Take a signal as if it was ignored; programs that are started begin with its default all the same."""
 
 
 @pytest.hookimpl(tryfirst=True)
